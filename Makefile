@@ -1,0 +1,63 @@
+# The tasks of this repository. `make` alone builds; `make test` runs every test.
+#
+# The end-to-end tests run against a real Kubernetes control plane, which `make control-plane` builds with Go when it
+# is missing. `make test-unit` and `make test-embedded` need Rust only. KUBEBUILDER_ASSETS, where it is set, names a
+# folder with the kube-apiserver and the etcd to test against.
+
+CARGO ?= cargo
+
+# A pinned tool of its own, so that the result does not depend on what is installed.
+CARGO_DENY_VERSION = 0.20.2
+CARGO_DENY = target/tools/bin/cargo-deny
+
+# Each example is a test: it runs to its end, and fails by itself.
+EXAMPLES = $(basename $(notdir $(wildcard examples/*.rs examples/examples/*.rs)))
+
+.PHONY: build test test-unit test-embedded test-integration examples control-plane demo bench lint generate deny
+
+build:
+	$(CARGO) build --workspace --all-features
+
+test: test-unit test-embedded test-integration
+
+test-unit:
+	$(CARGO) test --workspace --exclude autoscaler-tests --all-features
+	$(MAKE) examples
+
+examples:
+	$(foreach example,$(EXAMPLES),$(CARGO) run --quiet -p autoscaler-examples --example $(example) &&) true
+
+# The end-to-end tests on the in-memory cluster.
+test-embedded:
+	$(CARGO) test -p autoscaler-tests --test embedded
+
+# The end-to-end tests on the real control plane.
+test-integration: control-plane
+	$(CARGO) test -p autoscaler-tests --test suite
+
+# Takes about five minutes the first time, and nothing when it is there.
+control-plane:
+	@tests/control-plane/build.sh
+
+demo:
+	$(CARGO) run --release -- demo
+
+bench:
+	$(CARGO) bench
+
+lint: deny
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --all-features --no-deps
+
+# Bans, licenses and sources of all dependencies. Advisories need a database from the network; see CONTRIBUTING.md.
+deny: $(CARGO_DENY)
+	$(CARGO_DENY) --all-features check bans licenses sources
+
+$(CARGO_DENY):
+	@echo "Building cargo-deny $(CARGO_DENY_VERSION), which takes a few minutes the first time."
+	$(CARGO) install --quiet --locked --profile dev --root target/tools --version $(CARGO_DENY_VERSION) cargo-deny
+
+# The CustomResourceDefinitions, from the Rust types.
+generate:
+	$(CARGO) run --quiet -p autoscaler-operator -- crds --output deploy/crds

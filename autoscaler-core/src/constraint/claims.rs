@@ -1,0 +1,327 @@
+//! What the volumes of a pod mean: claims, volumes, storage classes and CSINodes, resolved into [`VolumeNeeds`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    manifest::{
+        meta::ObjectMeta,
+        pod::{PodSpec, Volume},
+        storage::{CsiNode, PersistentVolume, PersistentVolumeClaim, StorageClass, TopologySelectorTerm},
+    },
+    quantity::Quantity,
+    selector::NodeSelector,
+    symbol::{Symbol, Symbols},
+};
+
+use super::{
+    read,
+    volumes::{
+        Attachment, BoundVolume, CandidateVolume, ClaimProblem, Disk, DiskKind, ExclusiveClaim, Topologies, UnboundClaim,
+        VolumeNeeds, ZoneLabel,
+    },
+};
+
+const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
+const READ_WRITE_ONCE_POD: &str = "ReadWriteOncePod";
+const SIZE: &str = "storage";
+/// Zone and region labels of volumes, with the name of each of today.
+const ZONE_LABELS: [(&str, &str); 4] = [
+    ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+    ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
+    ("topology.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+    ("topology.kubernetes.io/region", "topology.kubernetes.io/region"),
+];
+/// Provisioners inside Kubernetes, whose volumes count for a CSI driver only where they have been migrated to one.
+const IN_TREE: &str = "kubernetes.io/";
+
+/// The storage objects of a cluster, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Storage<'a> {
+    volumes: BTreeMap<&'a str, &'a PersistentVolume>,
+    claims: BTreeMap<(&'a str, &'a str), &'a PersistentVolumeClaim>,
+    classes: BTreeMap<&'a str, &'a StorageClass>,
+    nodes: BTreeMap<&'a str, &'a CsiNode>,
+    /// Drivers with a limit on some node: only their volumes have to be counted.
+    limited_drivers: BTreeSet<&'a str>,
+    /// Claims with access mode `ReadWriteOncePod`, with their positions.
+    exclusive: BTreeMap<(&'a str, &'a str), u32>,
+}
+
+/// What a volume of a pod refers to.
+struct ClaimOf<'a> {
+    name: String,
+    ephemeral: bool,
+    claim: Option<&'a PersistentVolumeClaim>,
+}
+
+// === impl Storage ===
+
+impl<'a> Storage<'a> {
+    pub(crate) fn new(
+        volumes: &[&'a PersistentVolume],
+        claims: &[&'a PersistentVolumeClaim],
+        classes: &[&'a StorageClass],
+        nodes: &[&'a CsiNode],
+    ) -> Self {
+        let claims: BTreeMap<_, _> = claims
+            .iter()
+            .map(|claim| ((claim.metadata.namespace.as_str(), claim.metadata.name.as_str()), *claim))
+            .collect();
+        let limited = nodes.iter().flat_map(|node| &node.spec.drivers).filter(|driver| {
+            driver.allocatable.as_ref().is_some_and(|allocatable| allocatable.count.is_some())
+        });
+        let exclusive = claims.iter().filter(|(_, claim)| {
+            claim.spec.access_modes.iter().any(|mode| mode == READ_WRITE_ONCE_POD)
+        });
+        Self {
+            volumes: volumes.iter().map(|volume| (volume.metadata.name.as_str(), *volume)).collect(),
+            classes: classes.iter().map(|class| (class.metadata.name.as_str(), *class)).collect(),
+            nodes: nodes.iter().map(|node| (node.metadata.name.as_str(), *node)).collect(),
+            limited_drivers: limited.map(|driver| driver.name.as_str()).collect(),
+            exclusive: exclusive.map(|(name, _)| *name).zip(0..).collect(),
+            claims,
+        }
+    }
+
+    /// How many claims have access mode `ReadWriteOncePod`.
+    pub(crate) fn exclusive_claims(&self) -> usize {
+        self.exclusive.len()
+    }
+
+    /// Most volumes by driver that a node can attach.
+    pub(crate) fn limits(&self, node: &str, symbols: &mut Symbols) -> Box<[(Symbol, i64)]> {
+        let drivers = self.nodes.get(node).map_or(&[][..], |node| node.spec.drivers.as_slice());
+        let limited = drivers.iter().filter_map(|driver| {
+            let count = driver.allocatable.as_ref()?.count?;
+            Some((symbols.intern(&driver.name), i64::from(count)))
+        });
+        limited.collect()
+    }
+
+    /// What the volumes of a pod ask of a node, or `None` when they ask nothing.
+    pub(crate) fn needs(&self, metadata: &ObjectMeta, spec: &PodSpec, symbols: &mut Symbols) -> Option<Box<VolumeNeeds>> {
+        let mut needs = VolumeNeeds::default();
+        let claims: Vec<_> = spec.volumes.iter().filter_map(|volume| self.claim_of(metadata, volume)).collect();
+        let namespace = metadata.namespace.as_str();
+        let mounted = || claims.iter().filter(|claim| !claim.ephemeral);
+        let absent = mounted().find(|claim| claim.claim.is_none());
+        needs.missing = absent.map(|claim| qualified(namespace, &claim.name, symbols));
+        needs.disks = spec.volumes.iter().filter_map(|volume| disk(volume, symbols)).collect();
+        let exclusive = mounted().filter_map(|claim| {
+            let index = self.exclusive.get(&(namespace, claim.name.as_str()))?;
+            Some(ExclusiveClaim { index: *index, name: qualified(namespace, &claim.name, symbols) })
+        });
+        needs.exclusive = exclusive.collect();
+        let existing = || claims.iter().filter_map(|claim| claim.claim);
+        let attachments: BTreeSet<_> = existing().filter_map(|claim| self.attachment(claim, symbols)).collect();
+        needs.attachments = attachments.into_iter().collect();
+        let unusable = claims.iter().find_map(|of_pod| Some((of_pod, unusable(metadata, of_pod)?)));
+        // Claims that should be bound are looked at only when all of them can be used as such.
+        let unusable = unusable.or_else(|| {
+            let unbound = |of_pod: &&ClaimOf<'_>| of_pod.claim.is_some_and(|claim| !is_bound(claim) && !self.waits(claim));
+            claims.iter().find(unbound).map(|of_pod| (of_pod, ClaimProblem::Unbound))
+        });
+        needs.unusable = unusable.map(|(of_pod, problem)| (qualified(namespace, &of_pod.name, symbols), problem));
+        let bound = existing().filter(|claim| is_bound(claim)).filter_map(|claim| self.bound(claim, symbols));
+        needs.bound = bound.collect();
+        let mut unbound: Vec<_> = existing().filter(|claim| !is_bound(claim) && self.waits(claim)).collect();
+        // Those with a chosen node are never matched with existing volumes; the others are, smallest first.
+        unbound.sort_by_key(|claim| requested(claim));
+        needs.unbound = unbound.into_iter().map(|claim| self.unbound(claim, symbols)).collect();
+        let mut zones = Vec::new();
+        for claim in mounted().filter_map(|claim| claim.claim) {
+            if let Some(volume) = self.volumes.get(claim.spec.volume_name.as_str()) {
+                zones.extend(zone_labels(volume, symbols));
+            }
+        }
+        needs.zones = zones.into();
+        (needs != VolumeNeeds::default()).then(|| Box::new(needs))
+    }
+
+    fn claim_of(&self, metadata: &ObjectMeta, volume: &Volume) -> Option<ClaimOf<'a>> {
+        let (name, ephemeral) = match (&volume.persistent_volume_claim, &volume.ephemeral) {
+            (Some(claim), _) => (claim.claim_name.clone(), false),
+            (None, Some(_)) => (format!("{}-{}", metadata.name, volume.name), true),
+            (None, None) => return None,
+        };
+        let claim = self.claims.get(&(metadata.namespace.as_str(), name.as_str())).copied();
+        Some(ClaimOf { name, ephemeral, claim })
+    }
+
+    /// Whether an unbound claim waits for a pod to be scheduled.
+    fn waits(&self, claim: &PersistentVolumeClaim) -> bool {
+        let class = self.classes.get(class_of(claim));
+        claim.spec.volume_name.is_empty()
+            && class.is_some_and(|class| class.volume_binding_mode == "WaitForFirstConsumer")
+    }
+
+    /// The volume as it counts against an attach limit, when it does.
+    fn attachment(&self, claim: &PersistentVolumeClaim, symbols: &mut Symbols) -> Option<Attachment> {
+        let (driver, handle) = match self.volumes.get(claim.spec.volume_name.as_str()) {
+            Some(volume) => {
+                let csi = volume.spec.csi.as_ref()?;
+                (csi.driver.as_str(), csi.volume_handle.clone())
+            }
+            None => {
+                let driver = self.classes.get(class_of(claim))?.provisioner.as_str();
+                // No handle of a driver begins so, which keeps volumes that do not exist yet apart from those that do.
+                (driver, format!("\u{0}{}", claim.metadata.full_name()))
+            }
+        };
+        let counts = !handle.is_empty() && !driver.starts_with(IN_TREE) && self.limited_drivers.contains(driver);
+        counts.then(|| Attachment { driver: symbols.intern(driver), volume: symbols.intern(&handle) })
+    }
+
+    fn bound(&self, claim: &PersistentVolumeClaim, symbols: &mut Symbols) -> Option<BoundVolume> {
+        match self.volumes.get(claim.spec.volume_name.as_str()) {
+            Some(volume) => {
+                let nodes = node_affinity(volume, symbols)?;
+                Some(BoundVolume::On { volume: symbols.intern(&volume.metadata.name), nodes })
+            }
+            None => Some(BoundVolume::Missing(symbols.intern(&claim.metadata.full_name()))),
+        }
+    }
+
+    fn unbound(&self, claim: &PersistentVolumeClaim, symbols: &mut Symbols) -> UnboundClaim {
+        let selected_node = claim.metadata.annotations.get(SELECTED_NODE).map(|node| symbols.intern(node));
+        let class = self.classes.get(class_of(claim));
+        let provision = class
+            .filter(|class| !class.provisioner.is_empty() && class.provisioner != NO_PROVISIONER)
+            .map(|class| topologies(&class.allowed_topologies, symbols));
+        let candidates = if selected_node.is_some() { Vec::new() } else { self.candidates(claim) };
+        let candidate = |volume: &PersistentVolume| CandidateVolume {
+            volume: symbols.intern(&volume.metadata.name),
+            nodes: node_affinity(volume, symbols),
+        };
+        let candidates = candidates.into_iter().map(candidate).collect();
+        UnboundClaim { name: symbols.intern(&claim.metadata.full_name()), selected_node, candidates, provision }
+    }
+
+    /// Existing volumes that a claim could be bound to, as `FindMatchingVolume` of
+    /// `k8s.io/component-helpers/storage/volume` finds them for one node after another.
+    fn candidates(&self, claim: &PersistentVolumeClaim) -> Vec<&'a PersistentVolume> {
+        let size = requested(claim);
+        let mode = |mode: &str| if mode.is_empty() { "Filesystem".to_owned() } else { mode.to_owned() };
+        let suits = |volume: &&&'a PersistentVolume| {
+            class_of_volume(volume) == class_of(claim)
+                && size <= capacity(volume)
+                && mode(&volume.spec.volume_mode) == mode(&claim.spec.volume_mode)
+                && volume.metadata.deletion_timestamp.is_none()
+        };
+        let suitable = || self.volumes.values().filter(suits).copied();
+        if let Some(kept) = suitable().find(|volume| is_kept_for(volume, claim)) {
+            return vec![kept];
+        }
+        let modes = &claim.spec.access_modes;
+        let free = suitable().filter(|volume| {
+            volume.spec.claim_ref.is_none()
+                && volume.status.phase == "Available"
+                && modes.iter().all(|mode| volume.spec.access_modes.contains(mode))
+        });
+        let mut free: Vec<_> = free.collect();
+        free.sort_by_key(|volume| capacity(volume));
+        free
+    }
+}
+
+/// Why a claim of a pod cannot be used, before anything is asked about its volume.
+fn unusable(metadata: &ObjectMeta, of_pod: &ClaimOf<'_>) -> Option<ClaimProblem> {
+    let Some(claim) = of_pod.claim else { return Some(ClaimProblem::Awaited) };
+    if claim.status.phase == "Lost" {
+        return Some(ClaimProblem::Lost);
+    }
+    if claim.metadata.deletion_timestamp.is_some() {
+        return Some(ClaimProblem::Deleting);
+    }
+    let owned = || claim.metadata.controller().is_some_and(|owner| owner.uid == metadata.uid);
+    (of_pod.ephemeral && !owned()).then_some(ClaimProblem::Foreign)
+}
+
+/// Whether a claim is bound for good. The annotation is what kube-scheduler looks at; the phase is only set after it.
+fn is_bound(claim: &PersistentVolumeClaim) -> bool {
+    let completed = claim.metadata.annotations.contains_key(BIND_COMPLETED) || claim.status.phase == "Bound";
+    !claim.spec.volume_name.is_empty() && completed
+}
+
+fn is_kept_for(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
+    volume.spec.claim_ref.as_ref().is_some_and(|claim_ref| {
+        claim_ref.name == claim.metadata.name
+            && claim_ref.namespace == claim.metadata.namespace
+            && (claim_ref.uid.is_empty() || claim_ref.uid == claim.metadata.uid)
+    })
+}
+
+fn class_of(claim: &PersistentVolumeClaim) -> &str {
+    let annotated = claim.metadata.annotations.get(BETA_CLASS);
+    annotated.or(claim.spec.storage_class_name.as_ref()).map_or("", String::as_str)
+}
+
+fn class_of_volume(volume: &PersistentVolume) -> &str {
+    volume.metadata.annotations.get(BETA_CLASS).map_or(&volume.spec.storage_class_name, |class| class)
+}
+
+fn requested(claim: &PersistentVolumeClaim) -> Option<Quantity> {
+    claim.spec.resources.requests.get(SIZE).copied()
+}
+
+fn capacity(volume: &PersistentVolume) -> Option<Quantity> {
+    volume.spec.capacity.get(SIZE).copied()
+}
+
+fn node_affinity(volume: &PersistentVolume, symbols: &mut Symbols) -> Option<NodeSelector> {
+    let required = volume.spec.node_affinity.as_ref()?.required.as_ref()?;
+    Some(read::node_selector(symbols, required))
+}
+
+fn topologies(terms: &[TopologySelectorTerm], symbols: &mut Symbols) -> Topologies {
+    let term = |term: &TopologySelectorTerm| {
+        let requirements = term.match_label_expressions.iter().map(|requirement| {
+            let values = requirement.values.iter().map(|value| symbols.intern(value)).collect();
+            (symbols.intern(&requirement.key), values)
+        });
+        requirements.collect()
+    };
+    Topologies(terms.iter().map(term).collect())
+}
+
+/// The zone and region labels of a volume. A label may list several values, separated by `__`; one with an empty value
+/// in it is ignored.
+fn zone_labels(volume: &PersistentVolume, symbols: &mut Symbols) -> Vec<ZoneLabel> {
+    let label = |(key, current_key): (&str, &str)| {
+        let values: Vec<&str> = volume.metadata.labels.get(key)?.split("__").map(str::trim).collect();
+        let valid = values.iter().all(|value| !value.is_empty());
+        valid.then(|| ZoneLabel {
+            volume: symbols.intern(&volume.metadata.name),
+            key: symbols.intern(key),
+            current_key: symbols.intern(current_key),
+            values: values.iter().map(|value| symbols.intern(value)).collect(),
+        })
+    };
+    ZONE_LABELS.into_iter().filter_map(label).collect()
+}
+
+/// The disk that a volume of a pod names, when it names one.
+fn disk(volume: &Volume, symbols: &mut Symbols) -> Option<Disk> {
+    let mut disk = |kind, name: &str, read_only| Disk { kind, name: symbols.intern(name), monitors: Box::default(), read_only };
+    if let Some(gce) = &volume.gce_persistent_disk {
+        return Some(disk(DiskKind::Gce, &gce.pd_name, gce.read_only));
+    }
+    if let Some(aws) = &volume.aws_elastic_block_store {
+        return Some(disk(DiskKind::Aws, &aws.volume_id, aws.read_only));
+    }
+    if let Some(iscsi) = &volume.iscsi {
+        return Some(disk(DiskKind::Iscsi, &iscsi.iqn, iscsi.read_only));
+    }
+    let rbd = volume.rbd.as_ref()?;
+    let pool = if rbd.pool.is_empty() { "rbd" } else { &rbd.pool };
+    let named = disk(DiskKind::Rbd, &format!("{pool}/{}", rbd.image), rbd.read_only);
+    let monitors = rbd.monitors.iter().map(|monitor| symbols.intern(monitor)).collect();
+    Some(Disk { monitors, ..named })
+}
+
+fn qualified(namespace: &str, name: &str, symbols: &mut Symbols) -> Symbol {
+    symbols.intern(&format!("{namespace}/{name}"))
+}

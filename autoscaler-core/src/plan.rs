@@ -1,0 +1,303 @@
+//! The value that a decision is: what to create, what to remove, and for every pod and node the verdict and its reason.
+//!
+//! A plan refers to the snapshot it was made from by ids; [`document`](crate::document) turns both into the JSON that
+//! users see. Only data belongs here.
+
+use std::{fmt, sync::Arc};
+
+use jiff::Timestamp;
+
+use crate::{
+    provider::{DatacenterId, OfferingId},
+    quantity::HourlyPrice,
+    snapshot::{GroupId, MachineId, NodeId, PodId, Snapshot},
+};
+
+/// Everything that was decided about one snapshot.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a plan that nobody reads decides nothing"]
+pub struct Plan {
+    /// The time the decision was made for.
+    pub now: Timestamp,
+    /// Nodes to create.
+    pub creations: Vec<Creation>,
+    /// Nodes to remove, in the order in which the moves were planned.
+    pub removals: Vec<PlannedRemoval>,
+    /// Every pod without a node that has not ended, by [`PodId`].
+    pub pods: Vec<PodReport>,
+    /// Every node, by [`NodeId`].
+    pub nodes: Vec<NodeReport>,
+}
+
+/// One node to create.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Creation {
+    /// Its group.
+    pub group: GroupId,
+    /// Its size.
+    pub offering: OfferingId,
+    /// Its place.
+    pub datacenter: DatacenterId,
+    /// Its price.
+    pub hourly_price: HourlyPrice,
+    /// The pods it is for; none when it is for the group's minimum.
+    pub pods: Vec<PodId>,
+}
+
+/// One node to remove.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedRemoval {
+    /// The node.
+    pub node: NodeId,
+    /// Its group.
+    pub group: GroupId,
+    /// Whether pods must move.
+    pub kind: RemovalKind,
+    /// Where each pod that needs a place goes.
+    pub moves: Vec<Move>,
+}
+
+/// Whether a removal moves pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemovalKind {
+    /// No pod needs another place.
+    Empty,
+    /// Pods are evicted and find another place.
+    Drain,
+}
+
+/// A pod that moves, and the node that has room for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The pod.
+    pub pod: PodId,
+    /// The node.
+    pub to: NodeId,
+}
+
+/// What was decided about a pending pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodReport {
+    /// The pod.
+    pub pod: PodId,
+    /// The verdict.
+    pub verdict: PodVerdict,
+    /// Why not somewhere else, or why nowhere.
+    pub reasons: Arc<[PodReason]>,
+}
+
+/// The verdict on a pending pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodVerdict {
+    /// A node that exists or is to come has room.
+    FitsExisting(Destination),
+    /// A node is created for it: the index into [`Plan::creations`].
+    TriggersScaleUp(usize),
+    /// There is no place for it, and none can be bought.
+    Unschedulable,
+    /// It does not ask for a node.
+    Ignored,
+}
+
+/// A node that has room: one that exists, or one that a VPSieNode is going to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Destination {
+    /// A node.
+    Node(NodeId),
+    /// A node to come.
+    Machine(MachineId),
+}
+
+/// One reason of a pod's verdict.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PodReason {
+    /// The node group that the reason is about.
+    pub group: Option<GroupId>,
+    /// The offering that the reason is about.
+    pub offering: Option<OfferingId>,
+    /// The node that the reason is about.
+    pub node: Option<NodeId>,
+    /// The reason in one word.
+    pub reason: String,
+    /// The reason in words, with its numbers.
+    pub message: String,
+}
+
+/// What was decided about a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeReport {
+    /// The node.
+    pub node: NodeId,
+    /// The verdict.
+    pub verdict: NodeVerdict,
+    /// Requests of its pods as a share of what it offers; `None` when it offers nothing.
+    pub utilization: Option<Utilization>,
+    /// Whether the node is unneeded as far as the rules before the timers can say; the executor records since when.
+    pub unneeded: bool,
+    /// The verdict in words, with its numbers.
+    pub message: String,
+}
+
+/// The verdict on a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeVerdict {
+    /// It is removed: an entry of [`Plan::removals`] says how.
+    Remove,
+    /// It stays.
+    Keep {
+        /// The first rule that says so.
+        reason: KeepReason,
+        /// The pod that the reason is about.
+        pod: Option<PodId>,
+        /// Why that pod blocks.
+        pod_reason: Option<BlockReason>,
+    },
+}
+
+/// Requests as a share of what a node offers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Utilization {
+    /// Of its CPU.
+    pub cpu: f64,
+    /// Of its memory.
+    pub memory: f64,
+}
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)*
+        }
+
+        impl $name {
+            /// Every reason.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The reason as events, status, metrics and documents spell it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => stringify!($variant),)*
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a node stays. Names are those of the Cluster Autoscaler where it has one.
+    KeepReason {
+        /// It belongs to no node group that this autoscaler manages.
+        NotAutoscaled,
+        /// It is a control-plane node.
+        ControlPlane,
+        /// This operator runs on it.
+        OwnNode,
+        /// It is being removed already.
+        CurrentlyBeingDeleted,
+        /// An annotation or label forbids it.
+        ScaleDownDisabledAnnotation,
+        /// The group's policy forbids it.
+        ScaleDownDisabled,
+        /// It is not the hour for it.
+        OutsideAllowedHours,
+        /// It is not Ready, and not for long enough.
+        NotUnreadyLongEnough,
+        /// It is not Ready, and such nodes are not removed.
+        ScaleDownUnreadyDisabled,
+        /// It offers nothing, so that no share can be computed.
+        UnexpectedError,
+        /// Its pods request too much of it.
+        NotUnderutilized,
+        /// Too many nodes of the cluster are not Ready.
+        ClusterUnhealthy,
+        /// A node of its group is being created.
+        ScaleUpInProgress,
+        /// A pending pod could run on it, or on a new node of its group.
+        PendingPods,
+        /// It has not been unneeded for long enough.
+        NotUnneededLongEnough,
+        /// Its group grew not long ago.
+        InCooldown,
+        /// Its removal failed not long ago.
+        RecentlyFailed,
+        /// Pods of another removal of this plan move to it.
+        MoveTarget,
+        /// A pod must not be evicted.
+        BlockedByPod,
+        /// A pod wants to end by itself.
+        BlockedByOnCompletionPod,
+        /// A pod would find no other place.
+        NoPlaceToMovePods,
+        /// The group would fall below its minimum.
+        NodeGroupMinSizeReached,
+        /// As many nodes as allowed are being removed.
+        DisruptionBudgetReached,
+    }
+}
+
+reasons! {
+    /// Why a pod blocks the removal of its node. Names are those of the Cluster Autoscaler where it has one.
+    BlockReason {
+        /// No controller would make a new one.
+        NotReplicated,
+        /// An annotation forbids it.
+        NotSafeToEvictAnnotation,
+        /// Its data would be lost.
+        LocalStorageRequested,
+        /// It belongs to kube-system, has no PodDisruptionBudget and is young.
+        UnmovableKubeSystemPod,
+        /// Its PodDisruptionBudget does not allow it now.
+        NotEnoughPdb,
+    }
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// Whether nothing is to be done.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.creations.is_empty() && self.removals.is_empty()
+    }
+
+    /// What the planned nodes cost per hour.
+    #[must_use]
+    pub fn hourly_price(&self) -> HourlyPrice {
+        self.creations.iter().fold(HourlyPrice::ZERO, |sum, creation| sum.plus(creation.hourly_price))
+    }
+}
+
+// === impl RemovalKind ===
+
+impl RemovalKind {
+    /// The kind as documents and status spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "Empty",
+            Self::Drain => "Drain",
+        }
+    }
+}
+
+// === impl Destination ===
+
+impl Destination {
+    /// The name of the node, or of the VPSieNode of a node to come.
+    #[must_use]
+    pub fn name(self, snapshot: &Snapshot) -> &str {
+        match self {
+            Self::Node(node) => snapshot.text(snapshot.node(node).name),
+            Self::Machine(machine) => snapshot.text(snapshot.machine(machine).name),
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Which nodes may go as far as the node itself says: one rule after the other, the first that says no is the reason.
+//!
+//! What pods of the node say, where they could go, and how many nodes may go at once is decided after this.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    build::MANAGED_LABEL,
+    fit,
+    hours::AllowedHours,
+    plan::KeepReason,
+    planner::Options,
+    snapshot::{ClassId, GroupId, Node, NodeGroup, NodeId, PodId, Readiness, Snapshot},
+    world::World,
+};
+
+use super::{Demand, Kept, is_leaving, shapes::Shapes, utilization::Usage};
+
+/// How long a node has to be unready before it is removed.
+const UNREADY_TIME: SignedDuration = SignedDuration::from_mins(20);
+
+/// How long a node is left alone after its removal failed.
+const DELAY_AFTER_FAILURE: SignedDuration = SignedDuration::from_mins(3);
+
+/// More unready nodes than this, and a larger share than [`UNREADY_PERCENT`], and nothing is removed.
+const UNREADY_NODES: usize = 3;
+
+/// In percent of all nodes of the cluster.
+const UNREADY_PERCENT: usize = 45;
+
+/// The rules, with what they need to know of the whole cluster.
+#[derive(Debug)]
+pub(super) struct Rules<'a> {
+    snapshot: &'a Snapshot,
+    growing: &'a BTreeSet<GroupId>,
+    ignore_timers: bool,
+    now: Timestamp,
+    /// Why the cluster is too sick for any removal.
+    sick: Option<String>,
+    /// The cluster before pending pods were placed.
+    before: World<'a>,
+    /// One pending pod of each shape.
+    pending: Vec<(ClassId, PodId)>,
+    /// A pending pod that a new node of the group could host, by group.
+    wanted_new: BTreeMap<GroupId, PodId>,
+    /// A pending pod that preemption makes room for, by node.
+    nominated: BTreeMap<NodeId, PodId>,
+}
+
+// === impl Rules ===
+
+impl<'a> Rules<'a> {
+    pub(super) fn new(
+        snapshot: &'a Snapshot,
+        demand: &Demand<'a>,
+        shapes: &Shapes,
+        options: &Options,
+        now: Timestamp,
+    ) -> Self {
+        let mut seen = vec![false; shapes.len()];
+        let mut pending = Vec::new();
+        for pod in demand.pending.iter().copied() {
+            let class = snapshot.pod(pod).class;
+            if let Some(seen) = seen.get_mut(shapes.of(class))
+                && !std::mem::replace(seen, true)
+            {
+                pending.push((class, pod));
+            }
+        }
+        let mut wanted_new = BTreeMap::new();
+        for template in demand.templates {
+            let view = template.view(&template.daemons);
+            let fits =
+                |class| fit::misfit(snapshot.class(class), &view, &snapshot.well_known, &snapshot.symbols).is_none();
+            if let Some((_, pod)) = pending.iter().find(|(class, _)| fits(*class)) {
+                wanted_new.entry(template.group).or_insert(*pod);
+            }
+        }
+        let nominated = snapshot.pod_ids().filter_map(|id| {
+            let pod = snapshot.pod(id);
+            let waits = !pod.bound && !pod.is_terminal() && pod.deletion.is_none();
+            pod.nominated.filter(|_| waits).map(|node| (node, id))
+        });
+        Self {
+            snapshot,
+            growing: demand.growing,
+            ignore_timers: options.ignore_timers,
+            now,
+            sick: sickness(snapshot),
+            before: World::new(snapshot),
+            pending,
+            wanted_new,
+            nominated: nominated.collect(),
+        }
+    }
+
+    /// Why the node is needed, or must not be touched, or `None` when it is unneeded. Timers of its removal come after
+    /// this, in [`Self::not_yet`].
+    pub(super) fn needed(&self, id: NodeId, usage: Option<&Usage>) -> Option<Kept> {
+        let node = self.snapshot.node(id);
+        let group = match self.group(node) {
+            Ok(group) => group,
+            Err(kept) => return Some(kept),
+        };
+        let spec = self.snapshot.group(group);
+        self.off_limits(id, node)
+            .or_else(|| Self::disabled(spec))
+            .or_else(|| self.outside_allowed_hours(node, spec))
+            .or_else(|| self.unready(node))
+            .or_else(|| Self::utilized(spec, usage))
+            .or_else(|| {
+                self.sick
+                    .clone()
+                    .map(|message| Kept::new(KeepReason::ClusterUnhealthy, message))
+            })
+            .or_else(|| self.wanted(id, node, group))
+    }
+
+    /// Why it is too early for a node that is unneeded.
+    pub(super) fn not_yet(&self, id: NodeId) -> Option<Kept> {
+        if self.ignore_timers {
+            return None;
+        }
+        let node = self.snapshot.node(id);
+        let machine = node.machine.map(|machine| self.snapshot.machine(machine));
+        let policy = &self.snapshot.group(node.group?).scale_down;
+
+        let window = policy.stabilization_window;
+        let since = machine.and_then(|machine| machine.unneeded_since).unwrap_or(self.now);
+        let unneeded = self.now.duration_since(since);
+        if unneeded <= window {
+            let message = format!("unneeded for {}, must be longer than {}", text(unneeded), text(window));
+            return Some(Kept::new(KeepReason::NotUnneededLongEnough, message));
+        }
+        if let Some(grown) = self.snapshot.group(node.group?).last_scale_up {
+            let elapsed = self.now.duration_since(grown);
+            if elapsed < policy.cooldown {
+                let message = format!(
+                    "the group grew {} ago, the cooldown is {}",
+                    text(elapsed),
+                    text(policy.cooldown)
+                );
+                return Some(Kept::new(KeepReason::InCooldown, message));
+            }
+        }
+        let failed = machine
+            .and_then(|machine| machine.removal.as_ref())
+            .and_then(|removal| removal.failed_at)?;
+        let elapsed = self.now.duration_since(failed);
+        (elapsed < DELAY_AFTER_FAILURE).then(|| {
+            let message = format!(
+                "its removal failed {} ago, the delay is {}",
+                text(elapsed),
+                text(DELAY_AFTER_FAILURE)
+            );
+            Kept::new(KeepReason::RecentlyFailed, message)
+        })
+    }
+
+    fn group(&self, node: &Node) -> Result<GroupId, Kept> {
+        let Some(group) = node.group else {
+            return Err(Kept::new(KeepReason::NotAutoscaled, "belongs to no NodeGroup"));
+        };
+        if self.snapshot.group(group).managed {
+            return Ok(group);
+        }
+        let message = format!(
+            "NodeGroup {} is not labelled {MANAGED_LABEL}=true",
+            self.snapshot.group_name(group)
+        );
+        Err(Kept::new(KeepReason::NotAutoscaled, message))
+    }
+
+    fn off_limits(&self, id: NodeId, node: &Node) -> Option<Kept> {
+        if node.control_plane {
+            return Some(Kept::new(KeepReason::ControlPlane, "is a control-plane node"));
+        }
+        if node.own {
+            return Some(Kept::new(KeepReason::OwnNode, "this autoscaler runs on it"));
+        }
+        if is_leaving(self.snapshot, id) {
+            let message = match node.machine.map(|machine| self.snapshot.machine(machine)) {
+                Some(machine) if machine.is_leaving() => {
+                    format!(
+                        "VPSieNode {} is being removed, phase {}",
+                        self.snapshot.text(machine.name),
+                        machine.phase.as_str()
+                    )
+                }
+                _ => "the Node is being deleted".to_owned(),
+            };
+            return Some(Kept::new(KeepReason::CurrentlyBeingDeleted, message));
+        }
+        let opt_out = self.snapshot.text(node.opt_out?);
+        Some(Kept::new(
+            KeepReason::ScaleDownDisabledAnnotation,
+            format!("{opt_out} is set on the node"),
+        ))
+    }
+
+    fn disabled(spec: &NodeGroup) -> Option<Kept> {
+        let message = "spec.scaleDownPolicy.enabled of its NodeGroup is false";
+        (!spec.scale_down.enabled).then(|| Kept::new(KeepReason::ScaleDownDisabled, message))
+    }
+
+    fn outside_allowed_hours(&self, node: &Node, spec: &NodeGroup) -> Option<Kept> {
+        let hours = node.allowed_hours.as_ref().or(spec.allowed_hours.as_ref())?;
+        if hours.contains(self.now) {
+            return None;
+        }
+        let message = match hours {
+            AllowedHours::Never(why) => format!("never allowed: {why}"),
+            AllowedHours::Daily { start, end, zone } => format!(
+                "allowed hours {:02}:{:02}-{:02}:{:02} {}",
+                start.hour(),
+                start.minute(),
+                end.hour(),
+                end.minute(),
+                zone.iana_name().unwrap_or("UTC")
+            ),
+        };
+        Some(Kept::new(KeepReason::OutsideAllowedHours, message))
+    }
+
+    fn unready(&self, node: &Node) -> Option<Kept> {
+        let Readiness::NotReady { since } = node.readiness else {
+            return None;
+        };
+        let unready = since.map_or(SignedDuration::ZERO, |since| self.now.duration_since(since));
+        if unready < UNREADY_TIME && !self.ignore_timers {
+            let message = format!("not Ready for {}, must be {}", text(unready), text(UNREADY_TIME));
+            return Some(Kept::new(KeepReason::NotUnreadyLongEnough, message));
+        }
+        let message = "not Ready, and globalSettings.scaleDownUnreadyEnabled is false";
+        let enabled = self.snapshot.settings.scale_down_unready_enabled;
+        (!enabled).then(|| Kept::new(KeepReason::ScaleDownUnreadyDisabled, message))
+    }
+
+    fn utilized(spec: &NodeGroup, usage: Option<&Usage>) -> Option<Kept> {
+        let Some(usage) = usage else {
+            return Some(Kept::new(
+                KeepReason::UnexpectedError,
+                "its allocatable cpu or memory is zero or missing",
+            ));
+        };
+        let policy = &spec.scale_down;
+        let limits = [
+            (usage.cpu, policy.cpu_threshold_percent),
+            (usage.memory, policy.memory_threshold_percent),
+        ];
+        let above: Vec<_> = limits
+            .iter()
+            .filter(|(share, threshold)| !share.is_at_most(*threshold))
+            .map(|(share, threshold)| share.against(*threshold))
+            .collect();
+        (!above.is_empty()).then(|| Kept::new(KeepReason::NotUnderutilized, above.join("; ")))
+    }
+
+    fn wanted(&self, id: NodeId, node: &Node, group: GroupId) -> Option<Kept> {
+        if self.growing.contains(&group) {
+            let message = format!("a node of {} is being created", self.snapshot.group_name(group));
+            return Some(Kept::new(KeepReason::ScaleUpInProgress, message));
+        }
+        let hosts = |class: ClassId| node.is_ready() && self.before.misfit(class, id.into()).is_none();
+        let here = || {
+            self.pending
+                .iter()
+                .find(|(class, _)| hosts(*class))
+                .map(|(_, pod)| *pod)
+        };
+        let (pod, place) = if let Some(pod) = self.nominated.get(&id) {
+            (*pod, "is nominated to it")
+        } else if let Some(pod) = self.wanted_new.get(&group) {
+            (*pod, "could run on a new node of its group")
+        } else {
+            (here()?, "could run on it")
+        };
+        let message = format!("pending pod {} {place}", self.snapshot.pod_name(pod));
+        Some(Kept {
+            pod: Some(pod),
+            ..Kept::new(KeepReason::PendingPods, message)
+        })
+    }
+}
+
+/// The health gate: too many nodes of the cluster are not Ready, so that the fault is not with the nodes.
+fn sickness(snapshot: &Snapshot) -> Option<String> {
+    let all = snapshot.nodes.len();
+    let unready = snapshot.nodes.iter().filter(|node| !node.is_ready()).count();
+    let sick = UNREADY_NODES < unready && all.saturating_mul(UNREADY_PERCENT) < unready.saturating_mul(100);
+    sick.then(|| {
+        format!(
+            "{unready} of {all} nodes of the cluster are not Ready; more than {UNREADY_NODES} and {UNREADY_PERCENT}% are too many"
+        )
+    })
+}
+
+/// A duration to whole seconds, as people write it: `3m`.
+fn text(duration: SignedDuration) -> String {
+    format!("{:#}", SignedDuration::from_secs(duration.as_secs()))
+}

@@ -1,0 +1,418 @@
+//! Which nodes go, and where their pods go.
+//!
+//! The steps of a decision and their order are here; each step has its file: what the node itself says
+//! (`eligibility`), what its pods say ([`drain`] and [`pdb`](crate::pdb)), where they could go (`place`), and how many
+//! nodes may go at once (`budget`).
+
+mod budget;
+mod eligibility;
+mod place;
+mod shapes;
+mod utilization;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_of_moves;
+
+use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
+
+use jiff::Timestamp;
+
+use crate::{
+    drain::{self, Drainability},
+    pdb::{Charge, Ledger},
+    plan::{BlockReason, KeepReason, Move, NodeReport, NodeVerdict, PlannedRemoval, RemovalKind},
+    planner::Options,
+    snapshot::{GroupId, Machine, NodeId, PodId, Snapshot},
+    template::Template,
+    world::World,
+};
+
+use self::{
+    budget::Limits,
+    eligibility::Rules,
+    place::Places,
+    shapes::Shapes,
+    utilization::{Share, Usage},
+};
+
+/// What the scale-up step knows that scale-down needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand<'a> {
+    /// Every pod that asks for capacity, also one that fits an existing node.
+    pub pending: &'a [PodId],
+    /// Groups with a node to come, or with one that this plan creates.
+    pub growing: &'a BTreeSet<GroupId>,
+    /// New nodes of every group and offering, to judge whether one could host a pending pod.
+    pub templates: &'a [Arc<Template>],
+}
+
+/// The removals of a plan, and the verdict on every node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScaleDown {
+    /// Nodes to remove, in the order in which the moves were planned.
+    pub removals: Vec<PlannedRemoval>,
+    /// Every node, by [`NodeId`].
+    pub nodes: Vec<NodeReport>,
+}
+
+/// Decides which nodes go.
+///
+/// The world arrives with pending pods where scale-up put them, so that nothing takes their room. It leaves with the
+/// pods of removed nodes at their destinations and with those nodes empty.
+pub fn plan_removals(world: &mut World<'_>, demand: &Demand<'_>, options: &Options, now: Timestamp) -> ScaleDown {
+    let snapshot = world.snapshot();
+    let shapes = Shapes::new(snapshot);
+    let rules = Rules::new(snapshot, demand, &shapes, options, now);
+    let leaving = snapshot.node_ids().filter(|node| is_leaving(snapshot, *node));
+    let ledger = Ledger::new(snapshot, leaving, now);
+
+    let mut states = Vec::with_capacity(snapshot.nodes.len());
+    let mut candidates = Vec::new();
+    for id in snapshot.node_ids() {
+        let usage = Usage::of(snapshot, id, now);
+        let needed = rules.needed(id, usage.as_ref());
+        let unneeded = needed.is_none();
+        let kept = needed.or_else(|| rules.not_yet(id));
+        if let (None, Some(group), Some(usage)) = (&kept, snapshot.node(id).group, usage) {
+            candidates.push(Candidate::new(&ledger, id, group, usage.larger(), now));
+        }
+        states.push(NodeState {
+            usage,
+            unneeded,
+            outcome: kept.map_or(Outcome::Open, Outcome::Kept),
+        });
+    }
+    candidates.sort_by(Candidate::order);
+
+    let destinations = destinations(snapshot, &states, &candidates);
+    let mut planner = Planner {
+        snapshot,
+        places: Places::new(snapshot, shapes, destinations),
+        ledger,
+        limits: Limits::new(snapshot, now),
+        world,
+    };
+    let mut removals = Vec::new();
+    for candidate in &candidates {
+        let outcome = match planner.judge(candidate) {
+            Ok(removal) => {
+                let message = removal_message(&removal);
+                removals.push(removal);
+                Outcome::Removed(message)
+            }
+            Err(kept) => Outcome::Kept(kept),
+        };
+        if let Some(state) = states.get_mut(candidate.node.index()) {
+            state.outcome = outcome;
+        }
+    }
+    let nodes = snapshot
+        .node_ids()
+        .zip(states)
+        .map(|(node, state)| state.report(node))
+        .collect();
+    ScaleDown { removals, nodes }
+}
+
+/// Whether the removal of a node is in progress, ours or somebody else's.
+pub(crate) fn is_leaving(snapshot: &Snapshot, node: NodeId) -> bool {
+    let node = snapshot.node(node);
+    node.deleting
+        || node
+            .machine
+            .is_some_and(|machine| Machine::is_leaving(snapshot.machine(machine)))
+}
+
+/// Why a node stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Kept {
+    reason: KeepReason,
+    pod: Option<PodId>,
+    pod_reason: Option<BlockReason>,
+    message: String,
+}
+
+/// A node that no rule about the node itself keeps.
+#[derive(Debug)]
+struct Candidate {
+    node: NodeId,
+    group: GroupId,
+    size: Share,
+    /// Pods that need another place, larger first.
+    pods: Vec<PodId>,
+    /// What the first pod says that must not be evicted, or wants to end by itself.
+    blocked: Option<Kept>,
+    /// What the drain charges to PodDisruptionBudgets.
+    charge: Charge,
+    /// Whether some budget would have to recover during the drain.
+    risky: bool,
+    /// Whether some pod or budget keeps the node whatever else is planned.
+    stuck: bool,
+}
+
+#[derive(Debug)]
+struct NodeState {
+    usage: Option<Usage>,
+    unneeded: bool,
+    outcome: Outcome,
+}
+
+#[derive(Debug)]
+enum Outcome {
+    /// Not decided yet.
+    Open,
+    Kept(Kept),
+    Removed(String),
+}
+
+/// The removals that are planned so far, in everything that they change.
+#[derive(Debug)]
+struct Planner<'w, 's> {
+    snapshot: &'s Snapshot,
+    places: Places<'s>,
+    ledger: Ledger<'s>,
+    limits: Limits<'s>,
+    world: &'w mut World<'s>,
+}
+
+/// Nodes that can take pods, most wanted first: those that stay anyway, fullest first, so that room is used up where it
+/// cannot be saved; then those that a pod keeps; then the other candidates, the last that would be removed first.
+fn destinations(snapshot: &Snapshot, states: &[NodeState], candidates: &[Candidate]) -> Vec<NodeId> {
+    let fullest_first = |a: &(Option<Share>, NodeId), b: &(Option<Share>, NodeId)| {
+        let by_share = match (&a.0, &b.0) {
+            (Some(a), Some(b)) => b.compare(a),
+            (a, b) => b.is_some().cmp(&a.is_some()),
+        };
+        by_share.then(a.1.cmp(&b.1))
+    };
+    let kept = states
+        .iter()
+        .zip(snapshot.node_ids())
+        .filter(|(state, _)| matches!(state.outcome, Outcome::Kept(_)));
+    let mut kept: Vec<_> = kept
+        .map(|(state, id)| (state.usage.as_ref().map(Usage::larger), id))
+        .collect();
+    kept.sort_by(fullest_first);
+    let stuck = candidates.iter().filter(|candidate| candidate.stuck);
+    let mut stuck: Vec<_> = stuck.map(|candidate| (Some(candidate.size), candidate.node)).collect();
+    stuck.sort_by(fullest_first);
+    let open = candidates
+        .iter()
+        .rev()
+        .filter(|candidate| !candidate.stuck)
+        .map(|candidate| candidate.node);
+    let all = kept.into_iter().chain(stuck).map(|(_, id)| id).chain(open);
+    all.filter(|id| snapshot.node(*id).is_ready() && !is_leaving(snapshot, *id))
+        .collect()
+}
+
+fn removal_message(removal: &PlannedRemoval) -> String {
+    match removal.moves.len() {
+        0 => "no pod needs another place".to_owned(),
+        1 => "1 pod moves to another node".to_owned(),
+        count => {
+            let nodes: BTreeSet<_> = removal.moves.iter().map(|step| step.to).collect();
+            format!("{count} pods move to {} other nodes", nodes.len())
+        }
+    }
+}
+
+// === impl Kept ===
+
+impl Kept {
+    fn new(reason: KeepReason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            pod: None,
+            pod_reason: None,
+            message: message.into(),
+        }
+    }
+
+    fn blocked_by(pod: PodId, reason: BlockReason, message: String) -> Self {
+        Self {
+            reason: KeepReason::BlockedByPod,
+            pod: Some(pod),
+            pod_reason: Some(reason),
+            message,
+        }
+    }
+}
+
+// === impl Candidate ===
+
+impl Candidate {
+    fn new(ledger: &Ledger<'_>, node: NodeId, group: GroupId, size: Share, now: Timestamp) -> Self {
+        let snapshot = ledger.snapshot();
+        let mut pods = Vec::new();
+        let mut blocks = None;
+        let mut waits = None;
+        // Pods are ordered by namespace and name, so the first of each kind is the one to name.
+        for pod in snapshot.pods_on(node).iter().copied() {
+            match drain::drainability(snapshot, pod, now) {
+                Drainability::Block(reason) if blocks.is_none() => {
+                    blocks = Some(Kept::blocked_by(
+                        pod,
+                        reason,
+                        drain::block_message(snapshot, pod, reason),
+                    ));
+                }
+                Drainability::Wait if waits.is_none() => {
+                    let message = format!("waits for pod {} to complete", snapshot.pod_name(pod));
+                    waits = Some(Kept {
+                        pod: Some(pod),
+                        ..Kept::new(KeepReason::BlockedByOnCompletionPod, message)
+                    });
+                }
+                _ => {}
+            }
+            if drain::must_move(snapshot, pod, now) {
+                pods.push(pod);
+            }
+        }
+        let blocked = blocks.or(waits);
+        let charge = ledger.charge(&pods);
+        pods.sort_by_key(|pod| {
+            let requests = &snapshot.class_of(snapshot.pod(*pod)).requests;
+            std::cmp::Reverse((requests.cpu, requests.memory))
+        });
+        let risky = ledger.is_risky(&charge);
+        let stuck = blocked.is_some() || ledger.refusal(&charge).is_some();
+        Self {
+            node,
+            group,
+            size,
+            pods,
+            blocked,
+            charge,
+            risky,
+            stuck,
+        }
+    }
+
+    /// Risky nodes last; empty ones first; then the least used; then by name.
+    fn order(&self, other: &Self) -> Ordering {
+        let key = |candidate: &Self| (candidate.risky, !candidate.pods.is_empty());
+        key(self)
+            .cmp(&key(other))
+            .then_with(|| self.size.compare(&other.size))
+            // Ids are in the order of names.
+            .then(self.node.cmp(&other.node))
+    }
+
+    fn kind(&self) -> RemovalKind {
+        if self.pods.is_empty() {
+            RemovalKind::Empty
+        } else {
+            RemovalKind::Drain
+        }
+    }
+}
+
+// === impl NodeState ===
+
+impl NodeState {
+    fn report(self, node: NodeId) -> NodeReport {
+        let (verdict, message) = match self.outcome {
+            Outcome::Removed(message) => (NodeVerdict::Remove, message),
+            Outcome::Kept(Kept {
+                reason,
+                pod,
+                pod_reason,
+                message,
+            }) => (
+                NodeVerdict::Keep {
+                    reason,
+                    pod,
+                    pod_reason,
+                },
+                message,
+            ),
+            // Every node that is not kept has become a candidate, and every candidate has been judged.
+            Outcome::Open => {
+                let reason = KeepReason::UnexpectedError;
+                (
+                    NodeVerdict::Keep {
+                        reason,
+                        pod: None,
+                        pod_reason: None,
+                    },
+                    "was not judged".to_owned(),
+                )
+            }
+        };
+        let utilization = self.usage.as_ref().map(Usage::display);
+        NodeReport {
+            node,
+            verdict,
+            utilization,
+            unneeded: self.unneeded,
+            message,
+        }
+    }
+}
+
+// === impl Planner ===
+
+impl<'s> Planner<'_, 's> {
+    /// Plans the removal of one candidate, or says why it stays and leaves everything as it was.
+    fn judge(&mut self, candidate: &Candidate) -> Result<PlannedRemoval, Kept> {
+        let Candidate { node, group, .. } = *candidate;
+        if self.places.is_target(node) {
+            return Err(Kept::new(
+                KeepReason::MoveTarget,
+                "pods of another removal of this plan move to it",
+            ));
+        }
+        if let Some(blocked) = &candidate.blocked {
+            return Err(blocked.clone());
+        }
+        if let Some(refusal) = self.ledger.refusal(&candidate.charge) {
+            return Err(Kept::blocked_by(
+                refusal.pod,
+                BlockReason::NotEnoughPdb,
+                refusal.message,
+            ));
+        }
+        let mark = self.world.mark();
+        let planned =
+            self.place(candidate)
+                .and_then(|moves| match self.limits.refusal(node, group, candidate.kind()) {
+                    Some(kept) => Err(kept),
+                    None => Ok(moves),
+                });
+        let moves = planned.inspect_err(|_| self.world.rollback(mark))?;
+        self.places.commit(node, &moves);
+        self.ledger.commit(&candidate.charge);
+        self.limits.take(node, group, candidate.kind());
+        Ok(PlannedRemoval {
+            node,
+            group,
+            kind: candidate.kind(),
+            moves,
+        })
+    }
+
+    /// Empties the node in the world and puts its pods elsewhere. The empty node stays in the world: until it is gone
+    /// the scheduler sees it, and so must rules that look at all nodes.
+    fn place(&mut self, candidate: &Candidate) -> Result<Vec<Move>, Kept> {
+        let victim = candidate.node;
+        for pod in self.snapshot.pods_on(victim).iter().map(|pod| self.snapshot.pod(*pod)) {
+            if !pod.is_terminal() {
+                self.world.unplace(pod.class, victim.into());
+            }
+        }
+        self.places
+            .place(self.world, victim, &candidate.pods)
+            .map_err(|no_place| Kept {
+                pod: Some(no_place.pod),
+                ..Kept::new(KeepReason::NoPlaceToMovePods, no_place.message)
+            })
+    }
+}

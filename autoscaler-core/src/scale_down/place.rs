@@ -1,0 +1,211 @@
+//! Where the pods of a drained node go: first fit over the destinations, most wanted first.
+//!
+//! Room on destinations only shrinks while removals are planned, so a destination that was full for a shape stays full
+//! for it (as long as no rule lets a pod in because of another pod that came before it). Every shape therefore
+//! remembers the first destination that is still worth a look, and the cost of a plan grows with pods plus
+//! destinations, not with their product.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    plan::Move,
+    snapshot::{ClassId, NodeId, PodId, Snapshot},
+    world::World,
+};
+
+use super::shapes::Shapes;
+
+/// How often the pods of one node are tried in another order before the node stays.
+const ATTEMPTS: usize = 8;
+
+/// How many destinations a message names.
+const NAMED_DESTINATIONS: usize = 5;
+
+/// The destinations, and what happened to them in this plan.
+#[derive(Debug)]
+pub(super) struct Places<'s> {
+    snapshot: &'s Snapshot,
+    shapes: Shapes,
+    /// Most wanted first.
+    destinations: Vec<NodeId>,
+    /// By shape: every destination before this one is full for it, or gone.
+    first: Vec<usize>,
+    /// By node.
+    states: Vec<State>,
+    /// Number of the attempt that is being made.
+    attempt: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    /// Planned to be removed.
+    removed: bool,
+    /// Receives pods of a planned removal.
+    target: bool,
+    /// The last attempt that put a pod here.
+    touched: usize,
+}
+
+/// A pod that finds no place, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NoPlace {
+    pub(super) pod: PodId,
+    pub(super) message: String,
+}
+
+// === impl Places ===
+
+impl<'s> Places<'s> {
+    pub(super) fn new(snapshot: &'s Snapshot, shapes: Shapes, destinations: Vec<NodeId>) -> Self {
+        Self {
+            snapshot,
+            first: vec![0; shapes.len()],
+            shapes,
+            destinations,
+            states: vec![State::default(); snapshot.nodes.len()],
+            attempt: 0,
+        }
+    }
+
+    /// Finds a place for each of these pods outside of `victim` and puts them there. The world must hold the victim
+    /// without them; when some pod finds no place it is left as it was.
+    ///
+    /// Pods are tried in the given order. When one fails, it goes first in the next attempt: what is hard to place is
+    /// placed while there is room.
+    pub(super) fn place(
+        &mut self,
+        world: &mut World<'s>,
+        victim: NodeId,
+        pods: &[PodId],
+    ) -> Result<Vec<Move>, NoPlace> {
+        let mark = world.mark();
+        let mut order = pods.to_vec();
+        let mut first_failure = None;
+        let mut attempts = 0;
+        loop {
+            let (at, pod) = match self.attempt(world, victim, &order) {
+                Ok(moves) => return Ok(moves),
+                Err(failed) => failed,
+            };
+            let tried = order.get(..at).unwrap_or_default();
+            // The first failure is reported, unless a pod turns out to fit nowhere even alone.
+            let failure = match first_failure.take() {
+                Some(failure) if !tried.is_empty() => failure,
+                _ => NoPlace {
+                    pod,
+                    message: self.explain(world, victim, pod),
+                },
+            };
+            world.rollback(mark);
+            attempts += 1;
+            let shape = self.shape(pod);
+            let order_matters = tried.iter().any(|other| self.shape(*other) != shape);
+            if !order_matters || attempts == ATTEMPTS {
+                return Err(failure);
+            }
+            first_failure = Some(failure);
+            if let Some(up_to_failed) = order.get_mut(..=at) {
+                up_to_failed.rotate_right(1);
+            }
+        }
+    }
+
+    /// Whether pods of a planned removal go to this node.
+    pub(super) fn is_target(&self, node: NodeId) -> bool {
+        self.states.get(node.index()).is_some_and(|state| state.target)
+    }
+
+    /// Makes a removal part of the plan.
+    pub(super) fn commit(&mut self, victim: NodeId, moves: &[Move]) {
+        if let Some(state) = self.states.get_mut(victim.index()) {
+            state.removed = true;
+        }
+        for to in moves.iter().map(|step| step.to) {
+            if let Some(state) = self.states.get_mut(to.index()) {
+                state.target = true;
+            }
+        }
+    }
+
+    /// One attempt in this order. On failure, the pod that found no place and its index; the world keeps the others.
+    fn attempt(&mut self, world: &mut World<'s>, victim: NodeId, order: &[PodId]) -> Result<Vec<Move>, (usize, PodId)> {
+        self.attempt += 1;
+        let mut cursors = BTreeMap::new();
+        let mut moves = Vec::with_capacity(order.len());
+        for (index, pod) in order.iter().copied().enumerate() {
+            let class = self.snapshot.pod(pod).class;
+            let to = self
+                .next_place(world, victim, class, &mut cursors)
+                .ok_or((index, pod))?;
+            world.place(class, to.into());
+            if let Some(state) = self.states.get_mut(to.index()) {
+                state.touched = self.attempt;
+            }
+            moves.push(Move { pod, to });
+        }
+        Ok(moves)
+    }
+
+    /// The first destination with room. `cursors` are the places to begin at in this attempt, by shape; those of `self`
+    /// outlive the attempt and move on only past what is full without it.
+    fn next_place(
+        &mut self,
+        world: &World<'s>,
+        victim: NodeId,
+        class: ClassId,
+        cursors: &mut BTreeMap<usize, usize>,
+    ) -> Option<NodeId> {
+        let shape = self.shapes.of(class);
+        let lasting = self.first.get_mut(shape)?;
+        let start = cursors.get(&shape).copied().unwrap_or(*lasting);
+        for (index, node) in self.destinations.iter().copied().enumerate().skip(start) {
+            let state = self.states.get(node.index()).copied().unwrap_or_default();
+            let closed = state.removed || (node != victim && world.misfit(class, node.into()).is_some());
+            if !closed && node != victim {
+                cursors.insert(shape, index);
+                return Some(node);
+            }
+            if closed && *lasting == index && (state.removed || state.touched != self.attempt) {
+                *lasting = index + 1;
+            }
+        }
+        cursors.insert(shape, self.destinations.len());
+        None
+    }
+
+    /// Why a pod finds no place: the first rule that says no, for some destinations by name and for the others by number.
+    fn explain(&self, world: &World<'s>, victim: NodeId, pod: PodId) -> String {
+        let snapshot = self.snapshot;
+        let class = snapshot.pod(pod).class;
+        let is_open =
+            |node: &NodeId| *node != victim && !self.states.get(node.index()).is_some_and(|state| state.removed);
+        let mut named = Vec::new();
+        let mut others: BTreeMap<&str, usize> = BTreeMap::new();
+        for node in self.destinations.iter().copied().filter(is_open) {
+            let Some(misfit) = world.misfit(class, node.into()) else {
+                continue;
+            };
+            if named.len() < NAMED_DESTINATIONS {
+                let name = snapshot.text(snapshot.node(node).name);
+                named.push(format!(
+                    "{name}: {}: {}",
+                    misfit.plugin(),
+                    misfit.text(&snapshot.symbols)
+                ));
+            } else {
+                *others.entry(misfit.plugin()).or_default() += 1;
+            }
+        }
+        named.extend(others.iter().map(|(plugin, count)| format!("{count} more: {plugin}")));
+        let why = if named.is_empty() {
+            "there is no other Ready node".to_owned()
+        } else {
+            named.join("; ")
+        };
+        format!("pod {} finds no other place: {why}", snapshot.pod_name(pod))
+    }
+
+    fn shape(&self, pod: PodId) -> usize {
+        self.shapes.of(self.snapshot.pod(pod).class)
+    }
+}

@@ -1,0 +1,46 @@
+//! Pod classes that fit the same nodes share a shape.
+
+use std::collections::BTreeMap;
+
+use crate::snapshot::{ClassId, Snapshot};
+
+/// The shape of every class. What only tells pods apart for selectors (labels, namespace) and for preemption (priority)
+/// is left out: [`fit`](crate::fit) does not look at it, and pods of a StatefulSet would each have a shape of their own.
+#[derive(Clone, Debug)]
+pub(super) struct Shapes {
+    by_class: Vec<usize>,
+    count: usize,
+}
+
+// === impl Shapes ===
+
+impl Shapes {
+    pub(super) fn new(snapshot: &Snapshot) -> Self {
+        let mut known = BTreeMap::new();
+        let by_class = snapshot.classes.iter().map(|class| {
+            let next = known.len();
+            let key = (
+                &class.requests,
+                &class.node_selector,
+                &class.node_affinity,
+                &class.tolerations,
+            );
+            *known.entry(key).or_insert(next)
+        });
+        let by_class = by_class.collect();
+        Self {
+            by_class,
+            count: known.len(),
+        }
+    }
+
+    /// How many shapes there are.
+    pub(super) const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The shape of a class, below [`Self::len`].
+    pub(super) fn of(&self, class: ClassId) -> usize {
+        self.by_class.get(class.index()).copied().unwrap_or(0)
+    }
+}

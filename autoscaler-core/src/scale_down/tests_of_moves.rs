@@ -1,0 +1,461 @@
+//! Where pods go, in which order nodes go, and how many at once.
+
+use serde_json::{Value, json};
+
+use super::testing::{Cluster, Run, ago};
+use crate::plan::RemovalKind;
+
+/// All removal budgets out of the way.
+fn unlimited() -> Cluster {
+    Cluster::new().settings(json!({"budgets": {"empty": 10000, "drain": "100%"}}))
+}
+
+fn of_group(group: &str) -> Value {
+    json!({"metadata": {"labels": {"autoscaler.vpsie.com/nodegroup": group}}})
+}
+
+fn unready(seconds: i64) -> Value {
+    json!({"status": {"conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": ago(seconds)}]}})
+}
+
+#[test]
+fn pods_move_to_a_named_node_and_that_node_stays() {
+    let run = unlimited()
+        .node("n1", json!({}))
+        .pod("a", "n1", "1", json!({}))
+        .node("n2", json!({}))
+        .pod("b", "n2", "1500m", json!({}))
+        .run();
+    assert_eq!(run.removed(), ["n1"]);
+    assert_eq!(run.moves("n1"), ["a>n2"]);
+    assert_eq!(run.down.removals[0].kind, RemovalKind::Drain);
+    assert_eq!(run.verdict("n2"), "MoveTarget");
+    assert_eq!(run.message("n1"), "1 pod moves to another node");
+}
+
+#[test]
+fn move_target_comes_before_what_pods_say() {
+    let naked = json!({"metadata": {"ownerReferences": null}});
+    let run = unlimited()
+        .node("n1", json!({}))
+        .pod("a", "n1", "1", json!({}))
+        .node("n2", json!({}))
+        .pod("b", "n2", "1500m", naked)
+        .run();
+    assert_eq!(run.verdict("n2"), "MoveTarget");
+}
+
+#[test]
+fn pods_that_need_no_place_are_not_moved() {
+    let daemon = json!({"metadata": {"ownerReferences": [
+        {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "ds", "uid": "u", "controller": true},
+    ]}});
+    let mirror = json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}});
+    let run = Cluster::new()
+        .node("n1", json!({}))
+        .pod("ds", "n1", "100m", daemon)
+        .pod("mirror", "n1", "100m", mirror)
+        .pod("ended", "n1", "100m", json!({"status": {"phase": "Succeeded"}}))
+        .pod(
+            "stuck",
+            "n1",
+            "100m",
+            json!({"metadata": {"deletionTimestamp": ago(3600)}}),
+        )
+        .run();
+    assert_eq!(run.verdict("n1"), "Remove");
+    assert_eq!(run.down.removals[0].kind, RemovalKind::Empty);
+    assert!(run.moves("n1").is_empty());
+}
+
+#[test]
+fn a_destination_is_ready_and_stays_and_lets_the_pod_in() {
+    let cordoned = json!({"spec": {"unschedulable": true}});
+    let tainted = json!({"spec": {"taints": [{"key": "dedicated", "value": "db", "effect": "NoSchedule"}]}});
+    let run = Cluster::new()
+        .with_timers()
+        .node("n1", json!({}))
+        .machine("n1", json!({}))
+        .pod("a", "n1", "1500m", json!({}))
+        .node("cordoned", cordoned)
+        .node("leaving", json!({}))
+        .machine("leaving", json!({"phase": "Terminating"}))
+        .node("tainted", tainted)
+        .node("unready", unready(60))
+        .node("full", json!({}))
+        .anchor("full")
+        .run();
+    assert_eq!(run.verdict("n1"), "NoPlaceToMovePods default/a");
+    assert_eq!(
+        run.message("n1"),
+        "pod default/a finds no other place: \
+         full: NodeResourcesFit: cpu: needs 1500m, 1000m free; \
+         cordoned: NodeUnschedulable: the node is cordoned; \
+         tainted: TaintToleration: does not tolerate the taint dedicated=db:NoSchedule"
+    );
+}
+
+#[test]
+fn a_message_names_five_destinations_and_counts_the_rest() {
+    let mut cluster = Cluster::new().node("n1", json!({})).pod("a", "n1", "2", json!({}));
+    for index in 0..8 {
+        let name = format!("full-{index}");
+        cluster = cluster.node(&name, json!({})).anchor(&name);
+    }
+    let run = cluster.run();
+    let message = run.message("n1");
+    assert_eq!(message.matches("needs 2000m, 1000m free").count(), 5, "{message}");
+    assert!(message.ends_with("; 3 more: NodeResourcesFit"), "{message}");
+    let alone = Cluster::new()
+        .node("n1", json!({}))
+        .pod("a", "n1", "1", json!({}))
+        .run();
+    assert_eq!(
+        alone.message("n1"),
+        "pod default/a finds no other place: there is no other Ready node"
+    );
+}
+
+#[test]
+fn nodes_that_stay_anyway_are_filled_first_the_fullest_first() {
+    let run = unlimited()
+        .node("n1", json!({}))
+        .pod("a", "n1", "500m", json!({}))
+        .node("n2", json!({}))
+        .pod("b", "n2", "1", json!({}))
+        .node("half", json!({}))
+        .pod("half", "half", "2500m", json!({}))
+        .node("most", json!({}))
+        .anchor("most")
+        .run();
+    assert_eq!(run.removed(), ["n1", "n2"]);
+    assert_eq!(run.moves("n1"), ["a>most"]);
+    assert_eq!(run.moves("n2"), ["b>half"]);
+}
+
+#[test]
+fn of_nodes_that_could_go_the_last_in_line_takes_the_pods() {
+    let run = unlimited()
+        .node("n1", json!({}))
+        .pod("a", "n1", "500m", json!({}))
+        .node("n2", json!({}))
+        .pod("b", "n2", "1", json!({}))
+        .node("n3", json!({}))
+        .pod("c", "n3", "1500m", json!({}))
+        .run();
+    assert_eq!(run.removed(), ["n1", "n2"]);
+    assert_eq!(run.moves("n1"), ["a>n3"]);
+    assert_eq!(run.moves("n2"), ["b>n3"]);
+}
+
+#[test]
+fn a_node_that_a_pod_keeps_takes_pods_before_one_that_could_go() {
+    let naked = json!({"metadata": {"ownerReferences": null}});
+    let run = unlimited()
+        .node("n1", json!({}))
+        .pod("a", "n1", "500m", json!({}))
+        .node("n2", json!({}))
+        .pod("b", "n2", "400m", naked)
+        .node("n3", json!({}))
+        .pod("c", "n3", "1500m", json!({}))
+        .run();
+    assert_eq!(run.removed(), ["n1", "n3"]);
+    assert_eq!(run.verdict("n2"), "BlockedByPod default/b NotReplicated");
+}
+
+#[test]
+fn larger_pods_are_placed_first() {
+    let run = unlimited()
+        .node("n1", json!({}))
+        .pod("a", "n1", "100m", json!({}))
+        .pod("b", "n1", "700m", json!({}))
+        .pod("c", "n1", "900m", json!({}))
+        .node("most", json!({}))
+        .anchor("most")
+        .node("next", json!({}))
+        .pod("next", "next", "2900m", json!({}))
+        .run();
+    assert_eq!(run.moves("n1"), ["c>most", "b>next", "a>most"]);
+}
+
+#[test]
+fn a_pod_with_one_place_only_gets_it_before_a_larger_one() {
+    let only_most = json!({"spec": {"nodeSelector": {"disk": "ssd"}}});
+    let run = unlimited()
+        .node("n1", json!({}))
+        .pod("large", "n1", "900m", json!({}))
+        .pod("picky", "n1", "500m", only_most)
+        .node("most", json!({"metadata": {"labels": {"disk": "ssd"}}}))
+        .anchor("most")
+        .node("next", json!({}))
+        .pod("next", "next", "2900m", json!({}))
+        .run();
+    assert_eq!(run.moves("n1"), ["picky>most", "large>next"]);
+}
+
+#[test]
+fn what_fits_nowhere_even_alone_is_named() {
+    let run = Cluster::new()
+        .node("n1", json!({}))
+        .pod("large", "n1", "900m", json!({}))
+        .pod("medium", "n1", "300m", json!({}))
+        .pod(
+            "picky",
+            "n1",
+            "100m",
+            json!({"spec": {"nodeSelector": {"disk": "ssd"}}}),
+        )
+        .node("full", json!({}))
+        .anchor("full")
+        .run();
+    // Together they do not fit, and the first that did not is named; the picky one is looked at first after that.
+    assert_eq!(run.verdict("n1"), "NoPlaceToMovePods default/medium");
+    let run = Cluster::new()
+        .node("n1", json!({}))
+        .pod("large", "n1", "900m", json!({}))
+        .pod(
+            "picky",
+            "n1",
+            "100m",
+            json!({"spec": {"nodeSelector": {"disk": "ssd"}}}),
+        )
+        .node("full", json!({}))
+        .anchor("full")
+        .run();
+    assert_eq!(run.verdict("n1"), "NoPlaceToMovePods default/picky");
+    assert!(run.message("n1").contains("the node selector asks for disk=ssd"));
+}
+
+#[test]
+fn empty_nodes_go_first_then_the_least_used_then_by_name() {
+    let mut cluster = unlimited();
+    for (node, cpu) in [("d", "400m"), ("c", "300m"), ("b", "400m")] {
+        cluster = cluster
+            .node(node, json!({}))
+            .pod(&format!("web-{node}"), node, cpu, json!({}));
+    }
+    // Memory counts as well: half of it is more than a tenth of the CPU.
+    let large =
+        json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"memory": "4Gi", "cpu": "1m"}}}]}});
+    let run = cluster
+        .node("a", json!({}))
+        .pod("web-a", "a", "0", large)
+        .node("e", json!({}))
+        .node("stays", json!({}))
+        .pod("stays", "stays", "2001m", json!({}))
+        .run();
+    assert_eq!(run.removed(), ["e", "c", "b", "d", "a"]);
+}
+
+#[test]
+fn a_group_keeps_its_minimum_of_ready_nodes() {
+    let min = |min: i32| json!({"spec": {"minNodes": min}});
+    let cluster = Cluster::new()
+        .node("n1", json!({}))
+        .node("n2", json!({}))
+        .node("n3", json!({}));
+    let run = cluster.clone().group("workers", min(2)).run();
+    assert_eq!(run.removed(), ["n1"]);
+    assert_eq!(run.verdict("n2"), "NodeGroupMinSizeReached");
+    assert_eq!(
+        run.message("n2"),
+        "2 nodes of the group are Ready and stay, minNodes is 2"
+    );
+    // Neither an unready node nor one that is leaving counts.
+    let mixed = cluster
+        .clone()
+        .group("workers", min(2))
+        .node("u", unready(60))
+        .with_timers();
+    let mixed = mixed
+        .machine("n1", json!({"phase": "Deleting"}))
+        .machine("n2", json!({}))
+        .machine("u", json!({}));
+    assert_eq!(mixed.run().verdict("n2"), "NodeGroupMinSizeReached");
+    // An unready node goes when enough others are Ready.
+    let run = cluster.group("workers", min(3)).node("u", unready(1800)).run();
+    assert_eq!(run.removed(), ["u"]);
+}
+
+#[test]
+fn another_group_does_not_help_the_minimum() {
+    let run = Cluster::new()
+        .group("workers", json!({"spec": {"minNodes": 1}}))
+        .group("other", json!({}))
+        .node("n1", json!({}))
+        .node("n2", of_group("other"))
+        .run();
+    assert_eq!(run.removed(), ["n2"]);
+}
+
+fn empty_nodes(count: usize, cluster: Cluster) -> Cluster {
+    (0..count).fold(cluster, |cluster, index| {
+        cluster.node(&format!("n{index:02}"), json!({}))
+    })
+}
+
+#[test]
+fn ten_empty_nodes_go_at_once() {
+    let run = empty_nodes(12, Cluster::new()).run();
+    assert_eq!(run.removed().len(), 10);
+    assert_eq!(run.verdict("n10"), "DisruptionBudgetReached");
+    assert_eq!(
+        run.message("n11"),
+        "empty removals over all groups: 10 in progress or planned, the budget is 10"
+    );
+}
+
+#[test]
+fn removals_in_progress_count() {
+    let leaving = empty_nodes(12, Cluster::new()).machine("n00", json!({"phase": "Terminating"}));
+    assert_eq!(leaving.run().removed().len(), 9);
+    // It still holds a pod that must move, and is a drain.
+    let draining = leaving.pod("a", "n00", "1", json!({}));
+    assert_eq!(draining.run().removed().len(), 10);
+    // One drain of the group is what 10 % of 13 nodes allow, and it is in progress.
+    let run = draining.node("p", json!({})).pod("b", "p", "1", json!({})).run();
+    assert_eq!(run.verdict("p"), "DisruptionBudgetReached");
+    assert_eq!(
+        run.message("p"),
+        "drains of the group: 1 in progress or planned, the budget is 1"
+    );
+}
+
+#[test]
+fn empty_removals_have_a_budget_of_the_group_and_one_of_all() {
+    let group = json!({"spec": {"scaleDownPolicy": {"budgets": {"empty": 2}}}});
+    assert_eq!(
+        empty_nodes(5, Cluster::new().group("workers", group))
+            .run()
+            .removed()
+            .len(),
+        2
+    );
+    let all = Cluster::new().settings(json!({"budgets": {"empty": 3}}));
+    assert_eq!(empty_nodes(5, all).run().removed().len(), 3);
+    let none = Cluster::new().settings(json!({"budgets": {"empty": 0}}));
+    assert_eq!(empty_nodes(5, none).run().removed().len(), 0);
+}
+
+/// So many nodes of `workers` with one small pod each, and busy nodes with room for all of them.
+fn drains(count: usize, busy: usize, mut cluster: Cluster) -> Run {
+    for index in 0..count {
+        let name = format!("n{index:02}");
+        cluster = cluster
+            .node(&name, json!({}))
+            .pod(&format!("web-{index:02}"), &name, "10m", json!({}));
+    }
+    for index in 0..busy {
+        let name = format!("busy-{index:02}");
+        cluster = cluster.node(&name, json!({})).anchor(&name);
+    }
+    cluster.run()
+}
+
+#[test]
+fn a_tenth_of_the_nodes_is_drained_at_once_and_at_least_one() {
+    assert_eq!(drains(3, 1, Cluster::new()).removed().len(), 1);
+    assert_eq!(drains(18, 1, Cluster::new()).removed().len(), 1);
+    assert_eq!(drains(19, 1, Cluster::new()).removed().len(), 2);
+    let group = json!({"spec": {"scaleDownPolicy": {"budgets": {"drain": "50%"}}}});
+    assert_eq!(
+        drains(19, 1, Cluster::new().group("workers", group.clone()))
+            .removed()
+            .len(),
+        2,
+        "over all groups"
+    );
+    let lifted = Cluster::new()
+        .group("workers", group)
+        .settings(json!({"budgets": {"drain": "100%"}}));
+    assert_eq!(drains(19, 1, lifted).removed().len(), 10);
+    let two = json!({"spec": {"scaleDownPolicy": {"budgets": {"drain": 2}}}});
+    assert_eq!(drains(29, 1, Cluster::new().group("workers", two)).removed().len(), 2);
+    let none = Cluster::new().settings(json!({"budgets": {"drain": "0%"}}));
+    assert_eq!(drains(5, 1, none).removed().len(), 0);
+}
+
+#[test]
+fn the_drain_budget_of_all_groups_counts_managed_nodes() {
+    // Two groups of 10 may drain one node each; together they may drain two of 20.
+    let mut cluster = Cluster::new().group("other", json!({}));
+    for index in 0..9 {
+        let (a, b) = (format!("a{index}"), format!("b{index}"));
+        cluster = cluster
+            .node(&a, json!({}))
+            .pod(&format!("web-{a}"), &a, "10m", json!({}));
+        cluster = cluster
+            .node(&b, of_group("other"))
+            .pod(&format!("web-{b}"), &b, "10m", json!({}));
+    }
+    let whole = cluster
+        .clone()
+        .node("busy-a", json!({}))
+        .anchor("busy-a")
+        .node("busy-b", of_group("other"))
+        .anchor("busy-b");
+    assert_eq!(whole.run().removed(), ["a0", "b0"]);
+    // Nodes that are not managed add nothing: of 19 managed nodes, one.
+    let nobody = json!({"metadata": {"labels": {"autoscaler.vpsie.com/managed": null}}});
+    let unmanaged = json!({"metadata": {"labels": {"autoscaler.vpsie.com/managed": "false"}}});
+    let short = cluster
+        .group("unmanaged", unmanaged)
+        .node("busy-a", json!({}))
+        .anchor("busy-a")
+        .node("busy-b", of_group("unmanaged"))
+        .anchor("busy-b")
+        .node("nobody", nobody)
+        .anchor("nobody");
+    assert_eq!(short.run().removed(), ["a0"]);
+}
+
+#[test]
+fn what_is_not_removed_takes_no_room() {
+    // The budget allows one drain. The second candidate was placed for a moment; the third must not see that.
+    let run = drains(3, 1, Cluster::new());
+    assert_eq!(run.moves("n00"), ["web-00>busy-00"]);
+    assert_eq!(run.verdict("n01"), "DisruptionBudgetReached");
+    assert_eq!(run.verdict("n02"), "DisruptionBudgetReached");
+}
+
+#[test]
+fn pods_move_beside_pending_pods_that_got_the_room() {
+    // The same node has room for one pod of 1 core; the world of the planner arrives with it taken.
+    let cluster = Cluster::new()
+        .node("n1", json!({}))
+        .pod("a", "n1", "1", json!({}))
+        .node("full", json!({}))
+        .anchor("full");
+    assert_eq!(cluster.run().verdict("n1"), "Remove");
+    let snapshot = cluster.snapshot();
+    let mut world = crate::world::World::new(&snapshot);
+    let (full, n1) = (snapshot.node_ids().next().unwrap(), snapshot.node_ids().nth(1).unwrap());
+    world.place(snapshot.pod(snapshot.pods_on(n1)[0]).class, full.into());
+    let demand = super::Demand {
+        pending: &[],
+        growing: &std::collections::BTreeSet::new(),
+        templates: &[],
+    };
+    let options = crate::planner::Options { ignore_timers: true };
+    let down = super::plan_removals(&mut world, &demand, &options, super::testing::NOW.parse().unwrap());
+    assert!(down.removals.is_empty());
+}
+
+/// The scale-down benchmark of the Cluster Autoscaler: nodes with 40 pods of 1 % each, so that three nodes fill two
+/// others.
+#[test]
+fn nodes_at_40_percent_are_packed_to_the_optimum() {
+    const NODES: usize = 400;
+    let mut cluster = unlimited();
+    for node in 0..NODES {
+        let name = format!("n{node:04}");
+        cluster = cluster.node(&name, json!({}));
+        for pod in 0..40 {
+            cluster = cluster.pod(&format!("web-{node:04}-{pod:02}"), &name, "40m", json!({}));
+        }
+    }
+    let run = cluster.run();
+    assert_eq!(run.removed().len(), NODES * 3 / 5);
+    let moves: usize = run.down.removals.iter().map(|removal| removal.moves.len()).sum();
+    assert_eq!(moves, NODES * 3 / 5 * 40);
+}

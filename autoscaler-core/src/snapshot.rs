@@ -1,0 +1,781 @@
+//! The one immutable input of a decision: nodes, pods, groups and everything that bears on them, with interned strings
+//! and dense ids.
+//!
+//! Only data and look-ups belong here. [`build`](crate::build) makes a snapshot out of Kubernetes objects.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    hours::AllowedHours,
+    provider::{DatacenterId, Offering, OfferingId},
+    resources::Resources,
+    selector::{LabelSelector, Labels, NodeSelector},
+    symbol::{Symbol, Symbols},
+    taint::{Taint, Toleration},
+};
+
+macro_rules! index {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u32);
+
+        impl $name {
+            pub(crate) fn from_index(index: usize) -> Self {
+                // Four billion objects do not fit into memory.
+                Self(u32::try_from(index).unwrap_or(u32::MAX))
+            }
+
+            /// The position in the snapshot's list.
+            #[must_use]
+            pub const fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+    };
+}
+
+index!(
+    /// A node of the snapshot.
+    NodeId
+);
+index!(
+    /// A pod of the snapshot.
+    PodId
+);
+index!(
+    /// A [`PodClass`] of the snapshot.
+    ClassId
+);
+index!(
+    /// A node group of the snapshot.
+    GroupId
+);
+index!(
+    /// A VPSieNode of the snapshot.
+    MachineId
+);
+index!(
+    /// A PodDisruptionBudget of the snapshot.
+    BudgetId
+);
+
+/// Everything that one decision looks at. Lists are ordered by namespace and name, so that the order of the input does
+/// not show in the output.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Texts of all symbols.
+    pub symbols: Symbols,
+    /// Keys that the rules look for.
+    pub well_known: WellKnown,
+    /// Nodes, by [`NodeId`].
+    pub nodes: Vec<Node>,
+    /// Pods, by [`PodId`].
+    pub pods: Vec<Pod>,
+    /// What the scheduler looks at of pods, by [`ClassId`].
+    pub classes: Vec<PodClass>,
+    /// NodeGroups, by [`GroupId`].
+    pub groups: Vec<NodeGroup>,
+    /// VPSieNodes, by [`MachineId`].
+    pub machines: Vec<Machine>,
+    /// PodDisruptionBudgets, by [`BudgetId`].
+    pub budgets: Vec<Budget>,
+    /// DaemonSets, whose pods take room on every new node that they match.
+    pub daemon_sets: Vec<DaemonSet>,
+    /// Offerings of the provider, ordered by id and datacenter.
+    pub offerings: Vec<Offering>,
+    /// The cluster-wide settings.
+    pub settings: Settings,
+    /// Objects, or parts of objects, that could not be understood, and what was done instead.
+    pub problems: Vec<Problem>,
+    pub(crate) pods_by_node: Vec<Vec<PodId>>,
+}
+
+/// Symbols of the label keys that rules look for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WellKnown {
+    /// `kubernetes.io/hostname`
+    pub hostname: Symbol,
+    /// `topology.kubernetes.io/zone`
+    pub zone: Symbol,
+    /// `node.kubernetes.io/unschedulable`
+    pub unschedulable: Symbol,
+    /// `autoscaler.vpsie.com/offering`
+    pub offering: Symbol,
+    /// `node.kubernetes.io/instance-type`
+    pub instance_type: Symbol,
+    /// `kube-system`
+    pub kube_system: Symbol,
+    /// Name of a node that does not exist yet: a text that is no valid name, so that no selector can match it.
+    pub new_node: Symbol,
+}
+
+/// What the scheduler looks at of a pod. Pods that look the same share one class.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PodClass {
+    /// Namespace.
+    pub namespace: Symbol,
+    /// Labels, which selectors of other pods and of budgets match.
+    pub labels: Labels,
+    /// Requests: max(init containers, containers + sidecars) + overhead, and one pod slot.
+    pub requests: Resources,
+    /// `spec.nodeSelector`.
+    pub node_selector: Labels,
+    /// The required node affinity.
+    pub node_affinity: Option<NodeSelector>,
+    /// Tolerations.
+    pub tolerations: Box<[Toleration]>,
+    /// Priority; no priority counts as 0.
+    pub priority: i32,
+}
+
+/// A pod.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    /// Namespace.
+    pub namespace: Symbol,
+    /// Name.
+    pub name: Symbol,
+    /// What the scheduler looks at.
+    pub class: ClassId,
+    /// The node it is bound to, when that node is in the snapshot.
+    pub node: Option<NodeId>,
+    /// Whether `spec.nodeName` is set, also when it names an unknown node.
+    pub bound: bool,
+    /// The node that preemption keeps room on.
+    pub nominated: Option<NodeId>,
+    /// Whether `status.nominatedNodeName` is set.
+    pub has_nomination: bool,
+    /// Phase.
+    pub phase: PodPhase,
+    /// Whether the scheduler said `PodScheduled=False` with reason `Unschedulable`, and since when.
+    pub unschedulable: Option<Unschedulable>,
+    /// Names of the scheduling gates.
+    pub gated: bool,
+    /// Whether the pod is Ready, which decides what its eviction costs a disruption budget.
+    pub ready: bool,
+    /// When the deletion was requested, and the grace period.
+    pub deletion: Option<Deletion>,
+    /// When the kubelet started it.
+    pub started_at: Option<Timestamp>,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// The controller, from the owner reference with `controller: true`.
+    pub controller: Option<Controller>,
+    /// Whether it mirrors a static pod.
+    pub mirror: bool,
+    /// Whether this operator runs in it (label `app.kubernetes.io/name=vpsie-autoscaler`).
+    pub own: bool,
+    /// `cluster-autoscaler.kubernetes.io/safe-to-evict`.
+    pub safe_to_evict: Option<SafeToEvict>,
+    /// `karpenter.sh/do-not-disrupt`.
+    pub do_not_disrupt: Option<DoNotDisrupt>,
+    /// The first volume that ties the pod to its node and is not listed as safe to lose.
+    pub local_storage: Option<Symbol>,
+}
+
+/// The scheduler's verdict on a pending pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unschedulable {
+    /// When the verdict was first given, if the condition says.
+    pub since: Option<Timestamp>,
+}
+
+/// A requested deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// `metadata.deletionTimestamp`: for pods the end of the grace period, as the API server sets it.
+    pub at: Timestamp,
+    /// `metadata.deletionGracePeriodSeconds`, or the pod's own, or 30 s.
+    pub grace: SignedDuration,
+}
+
+/// The phase of a pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PodPhase {
+    /// Not all containers run yet.
+    #[default]
+    Pending,
+    /// Runs.
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Ended badly.
+    Failed,
+    /// Not known.
+    Unknown,
+}
+
+/// The controller of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Controller {
+    /// Kind, for example `ReplicaSet`.
+    pub kind: Symbol,
+    /// Name.
+    pub name: Symbol,
+    /// Whether it is a DaemonSet.
+    pub daemon_set: bool,
+}
+
+/// The value of `cluster-autoscaler.kubernetes.io/safe-to-evict`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SafeToEvict {
+    /// `true`
+    Yes,
+    /// `false`
+    No,
+    /// `on-completion`
+    OnCompletion,
+}
+
+/// The value of `karpenter.sh/do-not-disrupt` on a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DoNotDisrupt {
+    /// `true`
+    Always,
+    /// A duration since the start of the pod.
+    For(SignedDuration),
+}
+
+/// A node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Name.
+    pub name: Symbol,
+    /// Labels.
+    pub labels: Labels,
+    /// Taints.
+    pub taints: Box<[Taint]>,
+    /// Whether it is cordoned.
+    pub unschedulable: bool,
+    /// What pods may request in all.
+    pub allocatable: Resources,
+    /// Whether the Ready condition is True, and if not since when.
+    pub readiness: Readiness,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// Whether its deletion was requested.
+    pub deleting: bool,
+    /// Whether it is a control-plane node.
+    pub control_plane: bool,
+    /// The annotation or label that forbids its removal.
+    pub opt_out: Option<Symbol>,
+    /// Hours in which it may be removed, from its own annotation.
+    pub allowed_hours: Option<AllowedHours>,
+    /// The group it belongs to.
+    pub group: Option<GroupId>,
+    /// The VPSieNode that stands for it.
+    pub machine: Option<MachineId>,
+    /// Its offering, from its labels or its VPSieNode.
+    pub offering: Option<OfferingId>,
+    /// Whether this operator runs on it.
+    pub own: bool,
+}
+
+/// Whether a node is Ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// The Ready condition is True.
+    Ready,
+    /// It is False, Unknown or missing.
+    NotReady {
+        /// Since when, if the condition says.
+        since: Option<Timestamp>,
+    },
+}
+
+/// A NodeGroup.
+#[derive(Clone, Debug)]
+pub struct NodeGroup {
+    /// Namespace.
+    pub namespace: Symbol,
+    /// Name.
+    pub name: Symbol,
+    /// Whether it is labelled `autoscaler.vpsie.com/managed=true`.
+    pub managed: bool,
+    /// Whether its deletion was requested.
+    pub deleting: bool,
+    /// Fewest nodes.
+    pub min_nodes: u32,
+    /// Most nodes.
+    pub max_nodes: u32,
+    /// Where its nodes are created.
+    pub datacenter: DatacenterId,
+    /// Offerings that may be bought for it, in the order of the spec.
+    pub offerings: Vec<OfferingId>,
+    /// The offering that wins a tie.
+    pub preferred: Option<OfferingId>,
+    /// For the `priority` expander; higher first.
+    pub priority: i32,
+    /// Labels of a new node: those of the spec and the well-known ones, without the host name.
+    pub labels: Labels,
+    /// Taints of a new node.
+    pub taints: Box<[Taint]>,
+    /// What to subtract from an offering's size in place of the default reserves.
+    pub reserved: Vec<(crate::resources::Resource, i64)>,
+    /// Whether it may grow.
+    pub scale_up_enabled: bool,
+    /// Rules for removal of its nodes.
+    pub scale_down: ScaleDownPolicy,
+    /// Hours in which its nodes may be removed.
+    pub allowed_hours: Option<AllowedHours>,
+    /// When it grew last.
+    pub last_scale_up: Option<Timestamp>,
+    /// Offerings that must not be tried for a while.
+    pub backoffs: Vec<Backoff>,
+}
+
+/// Rules for removal of the nodes of one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScaleDownPolicy {
+    /// Whether nodes may be removed at all.
+    pub enabled: bool,
+    /// A node is underutilized at or below this share of its CPU, in percent.
+    pub cpu_threshold_percent: u32,
+    /// A node is underutilized at or below this share of its memory, in percent.
+    pub memory_threshold_percent: u32,
+    /// How long a node must have been unneeded.
+    pub stabilization_window: SignedDuration,
+    /// How long to wait after the group grew.
+    pub cooldown: SignedDuration,
+    /// How long a drain may take.
+    pub drain_timeout: SignedDuration,
+    /// Most drains at one time, in place of 10 percent of the group.
+    pub drain_budget: Option<BudgetSize>,
+    /// Most empty removals at one time within this group.
+    pub empty_budget: Option<u32>,
+}
+
+/// A number of nodes, or a share of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BudgetSize {
+    /// So many nodes.
+    Count(u32),
+    /// So many percent of the nodes, rounded down, at least one unless zero.
+    Percent(u32),
+}
+
+/// An offering that failed and is left alone for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// The offering.
+    pub offering: OfferingId,
+    /// When it may be tried again.
+    pub until: Timestamp,
+    /// What the provider said.
+    pub message: String,
+}
+
+/// A VPSieNode: one VM that we own or mean to own.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Namespace.
+    pub namespace: Symbol,
+    /// Name.
+    pub name: Symbol,
+    /// Its group, when that exists.
+    pub group: Option<GroupId>,
+    /// Its offering.
+    pub offering: OfferingId,
+    /// Its datacenter.
+    pub datacenter: DatacenterId,
+    /// Phase of its life.
+    pub phase: MachinePhase,
+    /// Since when it is in this phase.
+    pub phase_since: Option<Timestamp>,
+    /// Whether its deletion was requested.
+    pub deleting: bool,
+    /// Its Node, once there is one.
+    pub node: Option<NodeId>,
+    /// Since when its node is unneeded.
+    pub unneeded_since: Option<Timestamp>,
+    /// The removal in progress, or the last that failed.
+    pub removal: Option<Removal>,
+}
+
+/// The removal operation of a VPSieNode, as its status records it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// Whether it is under way. A failed one has been rolled back.
+    pub active: bool,
+    /// When it failed.
+    pub failed_at: Option<Timestamp>,
+}
+
+/// The phase of a VPSieNode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MachinePhase {
+    /// The intent is recorded.
+    #[default]
+    Pending,
+    /// The VM was asked for.
+    Provisioning,
+    /// The VM runs.
+    Provisioned,
+    /// The Node is expected.
+    Joining,
+    /// The Node is Ready and carries the group's labels and taints.
+    Ready,
+    /// The node is being emptied.
+    Terminating,
+    /// The VM is being deleted.
+    Deleting,
+    /// It did not come up, or vanished.
+    Failed,
+}
+
+/// A PodDisruptionBudget.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    /// Namespace.
+    pub namespace: Symbol,
+    /// Name.
+    pub name: Symbol,
+    /// Pods it covers; `None` covers none.
+    pub selector: Option<LabelSelector>,
+    /// How many evictions it allows now; 0 when its status is missing or stale.
+    pub disruptions_allowed: u32,
+    /// Whether unhealthy pods may always be evicted.
+    pub always_allow_unhealthy: bool,
+}
+
+/// A DaemonSet, as a pod of it looks to the scheduler.
+#[derive(Clone, Debug)]
+pub struct DaemonSet {
+    /// Namespace.
+    pub namespace: Symbol,
+    /// Name.
+    pub name: Symbol,
+    /// What the scheduler looks at, with the tolerations that the DaemonSet controller adds.
+    pub class: ClassId,
+}
+
+/// The cluster-wide settings, from the AutoscalerConfig or from defaults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Most managed nodes in all; `None` means no limit.
+    pub max_cluster_workers: Option<u32>,
+    /// How to choose between options, first criterion first.
+    pub expanders: Vec<Expander>,
+    /// Whether nodes that are not Ready may be removed.
+    pub scale_down_unready_enabled: bool,
+    /// Whether DaemonSet pods leave both sides of the utilization.
+    pub ignore_daemon_sets_utilization: bool,
+    /// Whether mirror pods leave both sides of the utilization.
+    pub ignore_mirror_pods_utilization: bool,
+    /// How long a pod must have been unschedulable before nodes are bought for it.
+    pub unschedulable_pod_grace: SignedDuration,
+    /// Pods below this priority do not ask for nodes.
+    pub priority_cutoff: i32,
+    /// Most empty nodes that are removed at one time.
+    pub empty_budget: u32,
+    /// Most drains at one time over all groups.
+    pub drain_budget: BudgetSize,
+    /// Seed of the `random` expander.
+    pub seed: u64,
+}
+
+/// A criterion for the choice between node groups and offerings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expander {
+    /// Least money for what it carries.
+    Price,
+    /// Least unused capacity.
+    LeastWaste,
+    /// Highest `spec.priority` of the group.
+    Priority,
+    /// Fewest nodes.
+    LeastNodes,
+    /// Most pods.
+    MostPods,
+    /// Any, by the seed.
+    Random,
+}
+
+/// An object, or a part of one, that could not be understood, and what was done instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Kind, namespace and name, for example `Node n1`.
+    pub object: String,
+    /// The field.
+    pub field: String,
+    /// What is wrong, and what was assumed instead.
+    pub message: String,
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// A node by its id.
+    ///
+    /// Ids come from this snapshot; an id of another one gives an arbitrary node or panics.
+    #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "ids are made by the builder from these very lists")]
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    /// A pod by its id.
+    #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "ids are made by the builder from these very lists")]
+    pub fn pod(&self, id: PodId) -> &Pod {
+        &self.pods[id.index()]
+    }
+
+    /// A class by its id.
+    #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "ids are made by the builder from these very lists")]
+    pub fn class(&self, id: ClassId) -> &PodClass {
+        &self.classes[id.index()]
+    }
+
+    /// A group by its id.
+    #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "ids are made by the builder from these very lists")]
+    pub fn group(&self, id: GroupId) -> &NodeGroup {
+        &self.groups[id.index()]
+    }
+
+    /// A VPSieNode by its id.
+    #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "ids are made by the builder from these very lists")]
+    pub fn machine(&self, id: MachineId) -> &Machine {
+        &self.machines[id.index()]
+    }
+
+    /// A PodDisruptionBudget by its id.
+    #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "ids are made by the builder from these very lists")]
+    pub fn budget(&self, id: BudgetId) -> &Budget {
+        &self.budgets[id.index()]
+    }
+
+    /// The class of a pod.
+    #[must_use]
+    pub fn class_of(&self, pod: &Pod) -> &PodClass {
+        self.class(pod.class)
+    }
+
+    /// The pods bound to a node, by namespace and name. Terminal ones are among them.
+    #[must_use]
+    pub fn pods_on(&self, node: NodeId) -> &[PodId] {
+        self.pods_by_node.get(node.index()).map_or(&[], Vec::as_slice)
+    }
+
+    /// All node ids in order.
+    pub fn node_ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<> {
+        (0..self.nodes.len()).map(NodeId::from_index)
+    }
+
+    /// All pod ids in order.
+    pub fn pod_ids(&self) -> impl DoubleEndedIterator<Item = PodId> + use<> {
+        (0..self.pods.len()).map(PodId::from_index)
+    }
+
+    /// All group ids in order.
+    pub fn group_ids(&self) -> impl DoubleEndedIterator<Item = GroupId> + use<> {
+        (0..self.groups.len()).map(GroupId::from_index)
+    }
+
+    /// All VPSieNode ids in order.
+    pub fn machine_ids(&self) -> impl DoubleEndedIterator<Item = MachineId> + use<> {
+        (0..self.machines.len()).map(MachineId::from_index)
+    }
+
+    /// All PodDisruptionBudget ids in order.
+    pub fn budget_ids(&self) -> impl DoubleEndedIterator<Item = BudgetId> + use<> {
+        (0..self.budgets.len()).map(BudgetId::from_index)
+    }
+
+    /// The text of a symbol.
+    #[must_use]
+    pub fn text(&self, symbol: Symbol) -> &str {
+        self.symbols.text(symbol)
+    }
+
+    /// A pod as `namespace/name`.
+    #[must_use]
+    pub fn pod_name(&self, id: PodId) -> String {
+        let pod = self.pod(id);
+        self.qualified(pod.namespace, pod.name)
+    }
+
+    /// A group as `namespace/name`.
+    #[must_use]
+    pub fn group_name(&self, id: GroupId) -> String {
+        let group = self.group(id);
+        self.qualified(group.namespace, group.name)
+    }
+
+    /// The offering that a group in a datacenter can buy under this id: the one of that datacenter, else the one that
+    /// is sold everywhere.
+    #[must_use]
+    pub fn offering(&self, id: &OfferingId, datacenter: &DatacenterId) -> Option<&Offering> {
+        let with_id = || self.offerings.iter().filter(|offering| offering.id == *id);
+        with_id()
+            .find(|offering| offering.datacenter.as_ref() == Some(datacenter))
+            .or_else(|| with_id().find(|offering| offering.datacenter.is_none()))
+    }
+
+    fn qualified(&self, namespace: Symbol, name: Symbol) -> String {
+        format!("{}/{}", self.text(namespace), self.text(name))
+    }
+}
+
+// === impl Node ===
+
+impl Node {
+    /// Whether the node is Ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.readiness == Readiness::Ready
+    }
+}
+
+// === impl Pod ===
+
+impl Pod {
+    /// Whether all its containers have ended for good. Such a pod holds nothing.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed)
+    }
+
+    /// Whether a DaemonSet controls it.
+    #[must_use]
+    pub fn is_daemon(&self) -> bool {
+        self.controller.is_some_and(|controller| controller.daemon_set)
+    }
+}
+
+// === impl Machine ===
+
+impl Machine {
+    /// Whether it is on its way to becoming a Ready node.
+    #[must_use]
+    pub fn is_coming(&self) -> bool {
+        !self.is_leaving()
+            && matches!(
+                self.phase,
+                MachinePhase::Pending | MachinePhase::Provisioning | MachinePhase::Provisioned | MachinePhase::Joining
+            )
+    }
+
+    /// Whether it is being removed: by phase, by its removal operation or by its deletion.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.deleting
+            || matches!(self.phase, MachinePhase::Terminating | MachinePhase::Deleting)
+            || self.removal.as_ref().is_some_and(|removal| removal.active)
+    }
+}
+
+// === impl MachinePhase ===
+
+impl MachinePhase {
+    /// Every phase with the name that `status.phase` has for it.
+    pub const ALL: [(Self, &'static str); 8] = [
+        (Self::Pending, "Pending"),
+        (Self::Provisioning, "Provisioning"),
+        (Self::Provisioned, "Provisioned"),
+        (Self::Joining, "Joining"),
+        (Self::Ready, "Ready"),
+        (Self::Terminating, "Terminating"),
+        (Self::Deleting, "Deleting"),
+        (Self::Failed, "Failed"),
+    ];
+
+    /// The name in `status.phase`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(phase, _)| *phase == self).map_or("Unknown", |(_, name)| name)
+    }
+
+    /// The phase of that name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, name)| *name == text).map(|(phase, _)| *phase)
+    }
+}
+
+// === impl Settings ===
+
+impl Default for Settings {
+    /// Without an AutoscalerConfig there is no cluster limit and no grace period.
+    fn default() -> Self {
+        Self {
+            max_cluster_workers: None,
+            expanders: vec![Expander::Price, Expander::LeastWaste],
+            scale_down_unready_enabled: true,
+            ignore_daemon_sets_utilization: false,
+            ignore_mirror_pods_utilization: false,
+            unschedulable_pod_grace: SignedDuration::ZERO,
+            priority_cutoff: -10,
+            empty_budget: 10,
+            drain_budget: BudgetSize::Percent(10),
+            seed: 0,
+        }
+    }
+}
+
+impl Default for ScaleDownPolicy {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            cpu_threshold_percent: 50,
+            memory_threshold_percent: 50,
+            stabilization_window: SignedDuration::from_secs(600),
+            cooldown: SignedDuration::from_secs(600),
+            drain_timeout: SignedDuration::from_secs(900),
+            drain_budget: None,
+            empty_budget: None,
+        }
+    }
+}
+
+// === impl BudgetSize ===
+
+impl BudgetSize {
+    /// The number of nodes out of a total: a share is rounded down but is at least one, unless it is zero.
+    #[must_use]
+    pub fn of(self, total: usize) -> usize {
+        match self {
+            Self::Count(count) => count as usize,
+            Self::Percent(0) => 0,
+            Self::Percent(percent) => (total.saturating_mul(percent as usize) / 100).max(1),
+        }
+    }
+
+    /// Reads `3` or `20%`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.strip_suffix('%') {
+            Some(percent) => percent.parse().ok().filter(|percent| *percent <= 100).map(Self::Percent),
+            None => text.parse().ok().map(Self::Count),
+        }
+    }
+}
+
+// === impl Expander ===
+
+impl Expander {
+    /// Reads a comma list such as `price,least-waste`; the error is the word that names no expander.
+    ///
+    /// # Errors
+    /// The first word that is not the name of an expander.
+    pub fn parse_chain(text: &str) -> Result<Vec<Self>, String> {
+        text.split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty())
+            .map(|word| match word {
+                "price" => Ok(Self::Price),
+                "least-waste" => Ok(Self::LeastWaste),
+                "priority" => Ok(Self::Priority),
+                "least-nodes" => Ok(Self::LeastNodes),
+                "most-pods" => Ok(Self::MostPods),
+                "random" => Ok(Self::Random),
+                other => Err(other.to_owned()),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,211 @@
+//! Tells what happens, in words that a person understands, by looking at the cluster and the VPSie account.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    sync::{Mutex, PoisonError},
+};
+
+use autoscaler_scaler::{api, run::Clock};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    core::v1::{Node, Pod},
+    events::v1::Event,
+};
+use kube::{Api, Client, ResourceExt};
+use tokio::time::Instant;
+use vpsie_client::mock::{MockConfig, MockVpsie};
+
+use super::world::{World, list};
+use crate::command::{self, Failure};
+
+/// Looks, and tells what changed since the last look.
+pub(super) struct Narrator {
+    client: Client,
+    mock: MockVpsie,
+    clock: Clock,
+    started: Timestamp,
+    started_real: Instant,
+    prices: BTreeMap<String, f64>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// VM id to host name and status.
+    vms: BTreeMap<String, (String, String)>,
+    /// Node to what it is doing.
+    nodes: BTreeMap<String, NodeState>,
+    /// Pods that wait and pods that run.
+    pods: (usize, usize),
+    /// Events told.
+    events: BTreeMap<String, ()>,
+    bought: usize,
+    deleted: usize,
+    most: usize,
+    cost: f64,
+    last_look: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NodeState {
+    Starting,
+    Ready,
+    Cordoned,
+}
+
+impl Narrator {
+    pub(super) fn new(world: &World) -> Self {
+        let prices = MockConfig::default_offerings().into_iter();
+        Self {
+            client: world.client.clone(),
+            mock: world.mock.clone(),
+            started: (world.clock)(),
+            clock: world.clock.clone(),
+            started_real: Instant::now(),
+            prices: prices.map(|offering| (offering.id, offering.hourly_price.unwrap_or(0.0))).collect(),
+            seen: Mutex::default(),
+        }
+    }
+
+    pub(super) fn title(&self, text: &str) -> Result<(), Failure> {
+        command::print(&format!("\n{text}\n"))
+    }
+
+    /// Tells what changed.
+    pub(super) async fn look(&self) -> Result<(), Failure> {
+        let nodes: Vec<Node> = list(Api::all(self.client.clone()), "").await?;
+        let pods: Vec<Pod> = list(Api::namespaced(self.client.clone(), "default"), "").await?;
+        let machines: Vec<api::VPSieNode> = list(Api::all(self.client.clone()), "").await?;
+        let events: Vec<Event> = list(Api::all(self.client.clone()), "").await?;
+        let mut lines = Vec::new();
+        {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            self.look_at_vms(&mut seen, &machines, &mut lines);
+            look_at_nodes(&mut seen, &nodes, &pods, &mut lines);
+            look_at_pods(&mut seen, &pods, &mut lines);
+            look_at_events(&mut seen, &events, &mut lines);
+        }
+        let elapsed = (self.clock)().duration_since(self.started).as_secs();
+        let mut text = String::new();
+        for line in lines {
+            // Writing to a String cannot fail.
+            drop(writeln!(text, "  {:>3}:{:02}  {line}", elapsed / 60, elapsed % 60));
+        }
+        command::print(&text)
+    }
+
+    fn look_at_vms(&self, seen: &mut Seen, machines: &[api::VPSieNode], lines: &mut Vec<String>) {
+        let now = (self.clock)();
+        let hours = seen.last_look.map_or(0.0, |last| now.duration_since(last).as_secs_f64() / 3600.0);
+        seen.last_look = Some(now);
+        let vms = self.mock.vms();
+        seen.most = seen.most.max(vms.len());
+        let mut current = BTreeMap::new();
+        for vm in vms {
+            seen.cost += hours * self.prices.get(&vm.offering_id).copied().unwrap_or(0.0);
+            let before = seen.vms.get(&vm.id).map(|(_, status)| status.as_str());
+            let price = self.prices.get(&vm.offering_id).copied().unwrap_or(0.0);
+            match (before, vm.status.as_str()) {
+                (None, _) => {
+                    seen.bought += 1;
+                    let group = machines.iter().find(|machine| machine.name_any() == vm.hostname.to_ascii_lowercase());
+                    let group = group.map_or("?", |machine| machine.spec.node_group_name.as_str());
+                    lines.push(format!("VM {} is ordered: a {} at {price} per hour, for the group {group}", vm.hostname, vm.offering_id));
+                }
+                (Some("provisioning"), "running") => lines.push(format!("VM {} is running; its kubelet starts", vm.hostname)),
+                (Some(before), "deleting") if before != "deleting" => lines.push(format!("VM {} is being deleted", vm.hostname)),
+                _ => {}
+            }
+            current.insert(vm.id, (vm.hostname, vm.status));
+        }
+        for (id, (hostname, _)) in &seen.vms {
+            if !current.contains_key(id) {
+                seen.deleted += 1;
+                lines.push(format!("VM {hostname} is gone; it costs no more"));
+            }
+        }
+        seen.vms = current;
+    }
+
+    /// What was done in all.
+    pub(super) fn summary(&self) -> String {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let simulated = (self.clock)().duration_since(self.started).as_secs();
+        let real = self.started_real.elapsed().as_secs_f64();
+        format!(
+            "\nSummary\n  nodes added     {}\n  nodes removed   {}\n  most at a time  {}\n  VMs left        {}\n  simulated time  {} min {} s\n  real time       {real:.1} s\n  cost            {:.4} (at the prices of the catalogue)\n",
+            seen.bought,
+            seen.deleted,
+            seen.most,
+            seen.vms.len(),
+            simulated / 60,
+            simulated % 60,
+            seen.cost
+        )
+    }
+}
+
+fn look_at_nodes(seen: &mut Seen, nodes: &[Node], pods: &[Pod], lines: &mut Vec<String>) {
+    let mut current = BTreeMap::new();
+    for node in nodes {
+        let name = node.name_any();
+        let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+        let ready = conditions.is_some_and(|conditions| {
+            conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        });
+        let spec = node.spec.as_ref();
+        let cordoned = spec.and_then(|spec| spec.unschedulable).unwrap_or(false);
+        let starting = spec
+            .and_then(|spec| spec.taints.as_ref())
+            .is_some_and(|taints| taints.iter().any(|taint| taint.key == api::labels::STARTUP_TAINT));
+        let state = match (ready && !starting, cordoned) {
+            (_, true) => NodeState::Cordoned,
+            (true, false) => NodeState::Ready,
+            (false, false) => NodeState::Starting,
+        };
+        let before = seen.nodes.get(&name).copied();
+        if before != Some(state) {
+            match (before, state) {
+                (_, NodeState::Ready) if before == Some(NodeState::Cordoned) => lines.push(format!("Node {name} stays after all: its cordon is lifted")),
+                (_, NodeState::Ready) => lines.push(format!("Node {name} is ready: labels and taints of its group are on it")),
+                (_, NodeState::Cordoned) => {
+                    let on_it = |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(&name);
+                    let left = pods.iter().filter(on_it).count();
+                    lines.push(format!("Node {name} is no longer needed: it takes no new pods, {left} are to move"));
+                }
+                (_, NodeState::Starting) => lines.push(format!("Node {name} has joined and starts")),
+            }
+        }
+        current.insert(name, state);
+    }
+    for name in seen.nodes.keys() {
+        if !current.contains_key(name) {
+            lines.push(format!("Node {name} is removed from the cluster"));
+        }
+    }
+    seen.nodes = current;
+}
+
+fn look_at_pods(seen: &mut Seen, pods: &[Pod], lines: &mut Vec<String>) {
+    let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
+    let living = || pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let running = living().filter(|pod| phase(pod) == "Running").count();
+    let waiting = living().filter(|pod| phase(pod) != "Running").count();
+    if seen.pods != (waiting, running) {
+        lines.push(format!("Pods: {running} running, {waiting} waiting"));
+    }
+    seen.pods = (waiting, running);
+}
+
+/// What the autoscaler says on pods; the rest of its events repeat what is told above.
+fn look_at_events(seen: &mut Seen, events: &[Event], lines: &mut Vec<String>) {
+    for event in events {
+        let reason = event.reason.as_deref().unwrap_or_default();
+        if reason != "NotTriggerScaleUp" || seen.events.insert(event.name_any(), ()).is_some() {
+            continue;
+        }
+        let pod = event.regarding.as_ref().and_then(|object| object.name.clone()).unwrap_or_default();
+        lines.push(format!("To pod {pod}: {}", event.note.as_deref().unwrap_or_default()));
+    }
+}

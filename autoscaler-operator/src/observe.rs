@@ -1,0 +1,115 @@
+//! What the loop tells, as metrics.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use autoscaler_core::{
+    plan::{NodeVerdict, Plan, PodVerdict},
+    snapshot::{MachinePhase, Snapshot},
+};
+use autoscaler_metrics::record::{self, ByReason, LoopResult, NodeGroup, NodeGroupSize, NodeGroups};
+use autoscaler_scaler::run::Progress;
+
+/// Turns what the loop tells into metrics. It remembers which series exist, so that what is gone is not shown for ever.
+#[derive(Debug)]
+pub struct Recorder {
+    unschedulable: ByReason,
+    unremovable: ByReason,
+    groups: NodeGroups,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self {
+            unschedulable: ByReason::unschedulable_pods(),
+            unremovable: ByReason::unremovable_nodes(),
+            groups: NodeGroups::default(),
+        }
+    }
+}
+
+impl Recorder {
+    /// Records one thing that the loop did.
+    pub fn record(&mut self, progress: &Progress<'_>) {
+        match progress {
+            Progress::Planned { snapshot, plan, took } => self.planned(snapshot, plan, *took),
+            Progress::Rejected { violations } => {
+                record::planning_loop(LoopResult::Rejected, Duration::ZERO);
+                for violation in *violations {
+                    record::invariant_violation(invariant(violation.invariant));
+                }
+            }
+            Progress::Problem { .. } => record::planning_loop(LoopResult::Failed, Duration::ZERO),
+            _ => {}
+        }
+    }
+
+    fn planned(&mut self, snapshot: &Snapshot, plan: &Plan, took: Duration) {
+        record::planning_loop(LoopResult::Completed, took);
+        record::plan_duration(took);
+        let waiting = plan.pods.iter().filter(|pod| !matches!(pod.verdict, PodVerdict::Ignored)).count();
+        record::pending_pods(waiting);
+        record::unneeded_nodes(plan.nodes.iter().filter(|node| node.unneeded).count());
+        let mut reasons: BTreeMap<&'static str, usize> = BTreeMap::new();
+        for pod in plan.pods.iter().filter(|pod| pod.verdict == PodVerdict::Unschedulable) {
+            let reason = pod.reasons.first().map_or("", |reason| reason.reason.as_str());
+            *reasons.entry(record::unschedulable_reason(reason)).or_default() += 1;
+        }
+        self.unschedulable.set(reasons);
+        let mut reasons: BTreeMap<&'static str, usize> = BTreeMap::new();
+        for node in &plan.nodes {
+            if let NodeVerdict::Keep { reason, .. } = &node.verdict {
+                *reasons.entry(reason.as_str()).or_default() += 1;
+            }
+        }
+        self.unremovable.set(reasons);
+        self.sizes(snapshot, plan);
+    }
+
+    fn sizes(&mut self, snapshot: &Snapshot, plan: &Plan) {
+        let size = |id| {
+            let group = snapshot.group(id);
+            let machines = || snapshot.machines.iter().filter(move |machine| machine.group == Some(id));
+            let living = machines().filter(|machine| machine.phase != MachinePhase::Failed && !machine.is_leaving()).count();
+            let created = plan.creations.iter().filter(|creation| creation.group == id).count();
+            let nodes = snapshot.nodes.iter().filter(|node| node.group == Some(id));
+            NodeGroupSize {
+                desired: number(living + created),
+                current: number(machines().count()),
+                ready: number(nodes.filter(|node| node.is_ready()).count()),
+                min: group.min_nodes,
+                max: group.max_nodes,
+            }
+        };
+        let name = |id| {
+            let group = snapshot.group(id);
+            NodeGroup::new(snapshot.text(group.namespace), snapshot.text(group.name))
+        };
+        self.groups.set(snapshot.group_ids().map(|id| (name(id), size(id))));
+        for id in snapshot.group_ids() {
+            let count = |phase| {
+                let of_phase = |machine: &&autoscaler_core::snapshot::Machine| machine.group == Some(id) && machine.phase == phase;
+                snapshot.machines.iter().filter(of_phase).count()
+            };
+            record::vpsienodes(name(id), MachinePhase::ALL.map(|(phase, text)| (text, count(phase))));
+        }
+    }
+}
+
+/// The number of an invariant as a label of bounded values.
+const fn invariant(number: u8) -> &'static str {
+    match number {
+        1 => "1",
+        2 => "2",
+        3 => "3",
+        4 => "4",
+        5 => "5",
+        6 => "6",
+        7 => "7",
+        9 => "9",
+        _ => "other",
+    }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,212 @@
+//! The operator as a whole: watches, lease, loop and what they tell, until it is told to stop.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use autoscaler_core::provider::CloudProvider;
+use autoscaler_scaler::{
+    actuate::{Actuator, ActuatorSettings},
+    api,
+    clients::Clients,
+    events::Events,
+    index::Index,
+    lease::{LeaseKeeper, LeaseSettings},
+    pods::PodEvents,
+    run::{Clock, Loop, LoopSettings, Observer},
+    watch::{WatchReport, Watches},
+};
+use jiff::SignedDuration;
+use kube::{Api, api::ListParams};
+use tokio_util::sync::CancellationToken;
+
+use crate::{command::Failure, observe::Recorder, serve::Health};
+
+/// What an operator needs to know.
+#[derive(Clone)]
+pub struct Settings {
+    /// Name of the cluster at the provider.
+    pub cluster: String,
+    /// Name of this replica.
+    pub identity: String,
+    /// The node it runs on.
+    pub own_node: Option<String>,
+    /// Whether to plan and report without acting.
+    pub dry_run: bool,
+    /// The Lease to elect a leader by: namespace and name. `None` acts at once.
+    pub lease: Option<(String, String)>,
+    /// How often to decide when nothing changes.
+    pub scan_interval: Duration,
+    /// How long the cluster must be quiet before a change is decided upon.
+    pub batch_idle: Duration,
+    /// How long a change waits for quiet at the most.
+    pub batch_max: Duration,
+    /// Shortest time between two lists of the provider's VMs.
+    pub list_interval: SignedDuration,
+    /// The time.
+    pub clock: Clock,
+    /// Hears of what happens, besides metrics and health.
+    pub observer: Option<Observer>,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("cluster", &self.cluster).field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+/// Runs the operator until the token is cancelled, or until it may not act any more.
+///
+/// # Errors
+/// When the CustomResourceDefinitions are missing, or the Lease is lost. Then the process must exit: a replacement
+/// starts from what is persisted.
+pub async fn operate(
+    clients: Clients,
+    provider: Arc<dyn CloudProvider>,
+    settings: Settings,
+    health: &Health,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    require_crds(&clients).await?;
+    let index = Index::default();
+    let watches = Watches::new(index.clone());
+    // The watches go on while the loop finishes its last step.
+    let stop_watches = CancellationToken::new();
+    let watching = tokio::spawn({
+        let (watches, client, stop) = (watches.clone(), clients.read.clone(), stop_watches.clone());
+        async move { watches.run(&client, &report_watch, &stop).await }
+    });
+    let result = lead(&clients, provider, settings, health, index, &watches, stop).await;
+    health.set_shutting_down();
+    stop_watches.cancel();
+    if let Err(error) = watching.await {
+        tracing::error!(%error, "the watches ended badly");
+    }
+    result
+}
+
+/// Waits for the lease, runs the loop, and gives the lease back.
+async fn lead(
+    clients: &Clients,
+    provider: Arc<dyn CloudProvider>,
+    settings: Settings,
+    health: &Health,
+    index: Index,
+    watches: &Watches,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let Some((namespace, name)) = settings.lease.clone() else {
+        health.set_leader(true);
+        run_loop(clients, provider, settings, health, index, watches, &stop).await;
+        return Ok(());
+    };
+    let keeper = LeaseKeeper::new(clients.evict.clone(), &namespace, &name, &settings.identity, LeaseSettings::default());
+    let token = keeper.token();
+    let shutdown = stop.clone();
+    let keeping = tokio::spawn(keeper.run(shutdown));
+    let elected = tokio::select! {
+        elected = token.elected() => elected,
+        () = stop.cancelled() => false,
+    };
+    if elected {
+        tracing::info!(identity = settings.identity, "this replica leads");
+        health.set_leader(true);
+        // The loop ends when it is told to, and when it may not act any more.
+        let until = stop.child_token();
+        let lost = token.lost();
+        let watchdog = tokio::spawn({
+            let until = until.clone();
+            async move {
+                lost.cancelled().await;
+                until.cancel();
+            }
+        });
+        run_loop(clients, provider, settings, health, index, watches, &until).await;
+        watchdog.abort();
+        health.set_leader(false);
+    }
+    drop(token);
+    match keeping.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Failure::failed(&error)),
+        Err(error) => Err(Failure::failed(&error)),
+    }
+}
+
+async fn run_loop(
+    clients: &Clients,
+    provider: Arc<dyn CloudProvider>,
+    settings: Settings,
+    health: &Health,
+    index: Index,
+    watches: &Watches,
+    stop: &CancellationToken,
+) {
+    tokio::select! {
+        () = watches.synced() => health.set_synced(true),
+        () = stop.cancelled() => return,
+    }
+    let events = Events::new(clients.write.clone(), &settings.identity);
+    let recorder = Mutex::new(Recorder::default());
+    let observer: Observer = {
+        let (health, also) = (health.clone(), settings.observer);
+        Arc::new(move |progress| {
+            health.tick();
+            recorder.lock().unwrap_or_else(PoisonError::into_inner).record(progress);
+            if let Some(also) = &also {
+                also(progress);
+            }
+        })
+    };
+    // The keys of a `RandomState` come from the operating system.
+    let seed = RandomState::new().hash_one(&settings.identity);
+    let actuator = Actuator::new(
+        clients.clone(),
+        Arc::clone(&provider),
+        index.clone(),
+        events.clone(),
+        ActuatorSettings {
+            own_node: settings.own_node.clone(),
+            list_interval: settings.list_interval,
+            ..ActuatorSettings::new(settings.cluster, seed)
+        },
+    );
+    let loop_settings = LoopSettings {
+        own_node: settings.own_node,
+        dry_run: settings.dry_run,
+        scan_interval: settings.scan_interval,
+        batch_idle: settings.batch_idle,
+        batch_max: settings.batch_max,
+        offerings_interval: Duration::from_secs(300),
+        clock: settings.clock,
+        observer,
+    };
+    Loop::new(index, clients.clone(), provider, actuator, PodEvents::new(events), loop_settings).run(stop).await;
+}
+
+/// Says at once what is missing, instead of a watch that fails for ever.
+async fn require_crds(clients: &Clients) -> Result<(), Failure> {
+    let groups: Api<api::NodeGroup> = Api::all(clients.read.clone());
+    match groups.list(&ListParams::default().limit(1)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Err(Failure::Failed(
+            "the CustomResourceDefinitions are not installed; `vpsie-autoscaler crds | kubectl apply -f -` installs them".to_owned(),
+        )),
+        Err(error) => Err(Failure::Failed(format!("NodeGroups cannot be listed: {error}"))),
+    }
+}
+
+fn report_watch(report: WatchReport) {
+    match report {
+        WatchReport::Failed { kind, message } => {
+            tracing::warn!(kind, message, "a watch failed and is tried again");
+            autoscaler_metrics::record::watch_error(kind);
+        }
+        WatchReport::Unreadable { kind, object, message } => {
+            tracing::error!(kind, object, message, "an object cannot be read and is left out of every decision");
+            autoscaler_metrics::record::invalid_object(kind);
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! NodeGroups: finalizer, deletion, back-offs and status.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use kube::{
+    Api, Resource as _, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
+};
+use serde_json::json;
+
+use super::{Actuator, TickReport, create::Refusal, join, record};
+use crate::{
+    api::{
+        self, NodeGroup, NodeGroupStatus, NodeInfo, Phase, ScaleUpBackoff, VPSieNode,
+        conditions::{node_group as condition, reason, set_condition},
+        labels,
+    },
+    events::REPORTER,
+    index::{Cluster, Key, key_of},
+};
+
+/// How long an offering is left alone after its first failure; each further one doubles it.
+const FIRST_BACKOFF: SignedDuration = SignedDuration::from_mins(5);
+
+/// The longest time that an offering is left alone.
+const LONGEST_BACKOFF: SignedDuration = SignedDuration::from_mins(30);
+
+/// How long a failure is remembered.
+const BACKOFF_MEMORY: SignedDuration = SignedDuration::from_hours(3);
+
+/// The most nodes that a status lists.
+const NODES_LIMIT: usize = 2000;
+
+/// Whether a VPSieNode belongs to the group of this key.
+pub(super) fn is_member(machine: &VPSieNode, group: &Key) -> bool {
+    machine.namespace().as_deref() == Some(&group.0) && machine.spec.node_group_name == group.1
+}
+
+// === impl Actuator ===
+
+impl Actuator {
+    /// Puts the finalizer on managed groups. Of a group that is being deleted, deletes the VPSieNodes, and takes the
+    /// finalizer off when the last one is gone.
+    pub(super) async fn keep_finalizers(&self, cluster: &Cluster, report: &mut TickReport) {
+        for (key, group) in &cluster.groups {
+            let group = &group.object;
+            let has_finalizer = group.finalizers().iter().any(|finalizer| finalizer == labels::NODE_GROUP_FINALIZER);
+            let result = if group.is_deleting() && has_finalizer {
+                self.wind_down(group, key, report).await
+            } else if group.is_managed() && !group.is_deleting() && !has_finalizer {
+                let mut finalizers = group.finalizers().to_vec();
+                finalizers.push(labels::NODE_GROUP_FINALIZER.to_owned());
+                self.write_finalizers(group, &finalizers).await
+            } else {
+                Ok(())
+            };
+            if let Err(error) = result {
+                report.problem(describe(key), "keep the finalizer", error.to_string());
+            }
+        }
+    }
+
+    async fn wind_down(&self, group: &NodeGroup, key: &Key, report: &mut TickReport) -> Result<(), kube::Error> {
+        // The API server is asked: a VPSieNode that the index does not have yet must not be left behind.
+        let machines: Api<VPSieNode> = Api::namespaced(self.clients.write.clone(), &key.0);
+        let members = machines.list(&ListParams::default()).await?;
+        let members: Vec<_> = members.items.into_iter().filter(|machine| is_member(machine, key)).collect();
+        if members.is_empty() {
+            let mut finalizers = group.finalizers().to_vec();
+            finalizers.retain(|finalizer| finalizer != labels::NODE_GROUP_FINALIZER);
+            return self.write_finalizers(group, &finalizers).await;
+        }
+        report.come_back(SignedDuration::from_secs(5));
+        for machine in members.into_iter().filter(|machine| !machine.is_deleting()) {
+            let preconditions = Preconditions { uid: machine.uid(), resource_version: None };
+            let params = DeleteParams::default().preconditions(preconditions);
+            match machines.delete(&machine.name_any(), &params).await {
+                Ok(deleted) => match deleted.left() {
+                    Some(deleting) => self.index.put_machine(deleting),
+                    None => self.index.remove_machine(&key_of(&machine)),
+                },
+                Err(kube::Error::Api(status)) if status.code == 404 => self.index.remove_machine(&key_of(&machine)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_finalizers(&self, group: &NodeGroup, finalizers: &[String]) -> Result<(), kube::Error> {
+        let groups: Api<NodeGroup> =
+            Api::namespaced(self.clients.write.clone(), &group.namespace().unwrap_or_default());
+        let metadata = json!({ "resourceVersion": group.resource_version(), "finalizers": finalizers });
+        let params = PatchParams { field_manager: Some(REPORTER.to_owned()), ..PatchParams::default() };
+        match groups.patch(&group.name_any(), &params, &Patch::Merge(&json!({ "metadata": metadata }))).await {
+            Ok(group) => self.index.put_group(group),
+            // Gone, or changed: the watch brings what it is now.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Records the orders that the provider refused, so that the next decision leaves those offerings alone.
+    pub(super) async fn record_refusals(&self, refusals: &[Refusal], now: Timestamp, report: &mut TickReport) {
+        // Several refusals of one offering in one tick are one failure.
+        let mut by_group: BTreeMap<&Key, BTreeMap<&str, &Refusal>> = BTreeMap::new();
+        for refusal in refusals {
+            by_group.entry(&refusal.group).or_default().insert(&refusal.offering, refusal);
+        }
+        let cluster = self.index.cluster();
+        for (key, refusals) in by_group {
+            let Some(group) = cluster.groups.get(key).map(|group| &group.object) else { continue };
+            let result = self
+                .write_group_status(group, |status| {
+                    for refusal in refusals.values() {
+                        back_off(&mut status.scale_up_backoffs, refusal, now);
+                    }
+                })
+                .await;
+            if let Err(error) = result {
+                report.problem(describe(key), "record a refused order", error.to_string());
+            }
+            for refusal in refusals.values() {
+                let note = format!("the provider refused offering {}: {}", refusal.offering, refusal.message);
+                self.events.warning(&group.object_ref(&()), "ScaleUp", refusal.reason, note).await;
+            }
+        }
+    }
+
+    /// Writes the status of every managed group that differs.
+    pub(super) async fn keep_group_status(&self, shrunk: &BTreeSet<Key>, now: Timestamp, report: &mut TickReport) {
+        let cluster = self.index.cluster();
+        for (key, group) in cluster.groups.iter().filter(|(_, group)| group.object.is_managed()) {
+            let members: Vec<&VPSieNode> =
+                cluster.machines.values().map(|machine| &machine.object).filter(|machine| is_member(machine, key)).collect();
+            let result = self
+                .write_group_status(&group.object, |status| {
+                    if shrunk.contains(key) {
+                        status.last_scale_down_time = Some(api::time(now));
+                        status.last_scale_time = Some(api::time(now));
+                    }
+                    describe_group(status, &group.object, &members, &cluster, now);
+                })
+                .await;
+            if let Err(error) = result {
+                report.problem(describe(key), "write the status", error.to_string());
+            }
+        }
+    }
+
+    /// Changes the status of a group. Nothing is written when nothing differs. Only the autoscaler writes it, so that
+    /// the fields of the patch need no precondition.
+    pub(super) async fn write_group_status(
+        &self,
+        group: &NodeGroup,
+        change: impl FnOnce(&mut NodeGroupStatus) + Send,
+    ) -> Result<(), kube::Error> {
+        let mut status = group.status.clone().unwrap_or_default();
+        change(&mut status);
+        let Some(patch) = record::difference(group.status.as_ref(), &status).map_err(kube::Error::SerdeError)? else {
+            return Ok(());
+        };
+        let groups: Api<NodeGroup> =
+            Api::namespaced(self.clients.write.clone(), &group.namespace().unwrap_or_default());
+        let params = PatchParams { field_manager: Some(REPORTER.to_owned()), ..PatchParams::default() };
+        let patch = Patch::Merge(json!({ "status": patch }));
+        match groups.patch_status(&group.name_any(), &params, &patch).await {
+            Ok(group) => self.index.put_group(group),
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Notes one more failure of an offering, and forgets old ones.
+fn back_off(backoffs: &mut Vec<ScaleUpBackoff>, refusal: &Refusal, now: Timestamp) {
+    let is_old = |backoff: &ScaleUpBackoff| {
+        backoff.last_failure.as_ref().is_none_or(|time| BACKOFF_MEMORY < now.duration_since(time.0))
+    };
+    backoffs.retain(|backoff| !is_old(backoff));
+    let earlier = backoffs.iter().find(|backoff| backoff.offering == refusal.offering).map_or(0, |b| b.failures);
+    let doublings = u32::try_from(earlier).unwrap_or(0).min(10);
+    let wait = FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF);
+    let mut message = refusal.message.clone();
+    message.truncate((0..=1024).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0));
+    backoffs.retain(|backoff| backoff.offering != refusal.offering);
+    backoffs.push(ScaleUpBackoff {
+        offering: refusal.offering.clone(),
+        until: now.checked_add(wait).ok().map(api::time),
+        failures: earlier.saturating_add(1),
+        last_failure: Some(api::time(now)),
+        reason: Some(refusal.reason.to_owned()),
+        message: Some(message),
+    });
+    backoffs.sort_by(|a, b| a.offering.cmp(&b.offering));
+}
+
+fn describe_group(
+    status: &mut NodeGroupStatus,
+    group: &NodeGroup,
+    members: &[&VPSieNode],
+    cluster: &Cluster,
+    now: Timestamp,
+) {
+    let count = |wanted: &dyn Fn(&VPSieNode) -> bool| {
+        i32::try_from(members.iter().filter(|machine| wanted(machine)).count()).unwrap_or(i32::MAX)
+    };
+    let leaving =
+        |machine: &VPSieNode| machine.is_deleting() || matches!(machine.phase(), Phase::Terminating | Phase::Deleting);
+    let failed = |machine: &VPSieNode| machine.phase() == Phase::Failed;
+    let is_ready = |machine: &VPSieNode| {
+        let node = machine.node_name().and_then(|name| cluster.nodes.get(name));
+        machine.phase() == Phase::Ready && !leaving(machine) && node.is_some_and(|node| join::is_ready(node))
+    };
+    let current = count(&|machine| !leaving(machine) && !failed(machine));
+    let coming = count(&|machine| !leaving(machine) && !failed(machine) && machine.phase() != Phase::Ready);
+    let going = count(&leaving);
+    let broken = count(&failed);
+    status.current_nodes = current;
+    status.desired_nodes = current;
+    status.ready_nodes = count(&is_ready);
+    let node_info = |machine: &&VPSieNode| {
+        let of_status = machine.status.as_ref();
+        NodeInfo {
+            node_name: of_status.and_then(|status| status.node_name.clone()).unwrap_or_default(),
+            vps_id: machine.spec.vpsie_instance_id,
+            instance_type: machine.spec.instance_type.clone(),
+            status: machine.phase().as_str().to_owned(),
+            created_at: of_status.and_then(|status| status.created_at.clone()),
+            ready_at: of_status.and_then(|status| status.ready_at.clone()),
+            ip_address: machine.spec.ip_address.clone(),
+        }
+    };
+    status.nodes = members.iter().take(NODES_LIMIT).map(node_info).collect();
+    status.observed_generation = group.metadata.generation;
+
+    let (scaling, why) = match (coming, going) {
+        (0, 0) => (false, reason::SCALING_COMPLETE),
+        (0, _) => (true, reason::SCALING_DOWN),
+        _ => (true, reason::SCALING_UP),
+    };
+    let in_backoff = status.scale_up_backoffs.iter().find(|b| b.until.as_ref().is_some_and(|until| now < until.0));
+    let (error, error_reason, message) = match in_backoff {
+        Some(backoff) => {
+            let why = backoff.reason.clone().unwrap_or_else(|| reason::VPSIE_API_ERROR.to_owned());
+            let message = backoff.message.clone().unwrap_or_default();
+            (true, why, format!("offering {}: {message}", backoff.offering))
+        }
+        None if 0 < broken => {
+            (true, reason::NODE_PROVISIONING_FAILED.to_owned(), format!("{broken} VPSieNodes have failed"))
+        }
+        None => (false, reason::RECONCILING.to_owned(), String::new()),
+    };
+    let ready = !group.is_deleting() && status.ready_nodes == current;
+    let ready_reason = if ready { reason::SCALING_COMPLETE } else { reason::RECONCILING };
+    let generation = group.metadata.generation;
+    let at_min = (current <= group.spec.min_nodes, reason::AT_MINIMUM_CAPACITY);
+    let at_max = (group.spec.max_nodes <= current, reason::AT_MAXIMUM_CAPACITY);
+    let list = &mut status.conditions;
+    set_condition(list, condition::READY, ready, ready_reason, "", generation, now);
+    set_condition(list, condition::SCALING, scaling, why, "", generation, now);
+    set_condition(list, condition::ERROR, error, &error_reason, &message, generation, now);
+    for (type_, (holds, yes)) in [(condition::AT_MIN_CAPACITY, at_min), (condition::AT_MAX_CAPACITY, at_max)] {
+        set_condition(list, type_, holds, if holds { yes } else { reason::RECONCILING }, "", generation, now);
+    }
+}
+
+fn describe(key: &Key) -> String {
+    format!("NodeGroup {}/{}", key.0, key.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_offs_double_and_are_forgotten() {
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let refusal = Refusal {
+            group: ("ns".into(), "g".into()),
+            offering: "small".into(),
+            reason: "QuotaExceeded",
+            message: "no more".into(),
+        };
+        let mut list = Vec::new();
+        let mut now = start;
+        let mut waits = Vec::new();
+        for _ in 0..5 {
+            back_off(&mut list, &refusal, now);
+            waits.push(list[0].until.as_ref().unwrap().0.duration_since(now).as_secs() / 60);
+            now += SignedDuration::from_mins(40);
+        }
+        assert_eq!(waits, [5, 10, 20, 30, 30]);
+        assert_eq!((list.len(), list[0].failures), (1, 5));
+        back_off(&mut list, &refusal, now + SignedDuration::from_hours(4));
+        assert_eq!(list[0].failures, 1);
+    }
+}

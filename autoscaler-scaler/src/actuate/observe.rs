@@ -1,0 +1,327 @@
+//! What the state machine needs to see of a VPSieNode: VM, Node, pods, and what speaks against its removal.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use autoscaler_core::{
+    lifecycle::{CreateReply, NodeSeen, Observation, Record, RemovalPhase},
+    manifest::{autoscaler as crd, node::Node, pod::Pod},
+    provider::Instance,
+    snapshot::{MachinePhase, NodeId, PodId, Snapshot},
+    world::World,
+};
+use jiff::Timestamp;
+use kube::{Api, ResourceExt as _, api::ListParams};
+
+use super::{
+    Actuator, Tick,
+    drain::{self, Judgement, Load},
+    join::{self, Dress},
+    vms::{Identity, Vms, hostname},
+};
+use crate::{
+    api::{self, VPSieNode},
+    index::{Cluster, Watched},
+    view::{Slim as _, SlimNode, SlimPod},
+};
+
+const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
+const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+
+/// The cluster and the provider as one tick sees them.
+pub(super) struct Sight<'a> {
+    pub cluster: &'a Cluster,
+    pub vms: Vms,
+    /// By name in lower case.
+    nodes: BTreeMap<String, &'a Arc<Node>>,
+    /// For drains; only made when there is one. Nodes that we have cordoned are not cordoned in it.
+    snapshot: Option<Snapshot>,
+}
+
+/// What is seen of one VPSieNode.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub observation: Observation,
+    pub node: Option<Node>,
+    pub instance: Option<Instance>,
+    pub load: Load,
+    /// What the Node has to carry.
+    pub dress: Dress,
+}
+
+/// Where to look for the Node: our own writes are newer than the index.
+#[derive(Clone, Debug, Default)]
+pub(super) enum NodeSource {
+    /// In the index.
+    #[default]
+    Index,
+    /// This is it.
+    Written(Box<Node>),
+    /// At the API server.
+    Server,
+}
+
+/// The NodeGroup of a VPSieNode.
+pub(super) type Group = Watched<api::NodeGroup, crd::NodeGroup>;
+
+// === impl Sight ===
+
+impl<'a> Sight<'a> {
+    /// Looks at the cluster.
+    pub(super) fn new(cluster: &'a Cluster, vms: Vms, own_node: Option<&str>) -> Self {
+        let nodes = cluster.nodes.iter().map(|(name, node)| (name.to_ascii_lowercase(), node)).collect();
+        let mut sight = Self { cluster, vms, nodes, snapshot: None };
+        let leaving: Vec<_> = cluster.machines.values().filter(|machine| is_leaving(&machine.object)).collect();
+        if !leaving.is_empty() {
+            // What a node could host is judged as if we had not cordoned it.
+            let mut lifted = cluster.clone();
+            for machine in leaving {
+                let Some(node) = sight.node(&machine.object) else { continue };
+                if join::state(node, &machine.object, &Dress::of(&machine.object, None)).cordoned_by_us {
+                    let mut node = Node::clone(node);
+                    node.spec.unschedulable = false;
+                    node.spec.taints.retain(|taint| taint.key != UNSCHEDULABLE_TAINT);
+                    lifted.nodes.insert(node.metadata.name.clone(), Arc::new(node));
+                }
+            }
+            sight.snapshot = Some(lifted.snapshot(&[], own_node));
+        }
+        sight
+    }
+
+    /// The NodeGroup of a VPSieNode.
+    pub(super) fn group(&self, machine: &VPSieNode) -> Option<&'a Arc<Group>> {
+        let key = (machine.namespace().unwrap_or_default(), machine.spec.node_group_name.clone());
+        self.cluster.groups.get(&key)
+    }
+
+    /// The Node of a VPSieNode in the index.
+    fn node(&self, machine: &VPSieNode) -> Option<&'a Node> {
+        let status = machine.status.as_ref();
+        let names = [
+            status.and_then(|status| status.node_name.clone()),
+            status.and_then(|status| status.hostname.clone()),
+            Some(hostname(machine)),
+        ];
+        let found = names.into_iter().flatten().find_map(|name| self.nodes.get(&name.to_ascii_lowercase()));
+        found.map(|node| &***node).filter(|node| join::belongs(node, machine))
+    }
+}
+
+// === impl Actuator ===
+
+impl Actuator {
+    /// Looks at one VPSieNode.
+    pub(super) async fn observe(
+        &self,
+        tick: &Tick<'_>,
+        machine: &VPSieNode,
+        record: &Record,
+        source: &NodeSource,
+        reply: Option<CreateReply>,
+    ) -> Seen {
+        let group = tick.sight.group(machine);
+        let dress = Dress::of(machine, group.map(|group| &group.object));
+        let (node_seen, node) = self.look_for_node(tick, machine, record, source, &dress).await;
+        let identity = Identity::of(machine);
+        let uid = machine.uid().unwrap_or_default();
+        let mut seen = Seen {
+            observation: Observation {
+                vm: tick.sight.vms.see(&identity),
+                node: node_seen,
+                create: reply,
+                delete_accepted: self.memory().delete_accepted.contains(&uid),
+                force_drain: group.is_some_and(|group| group.object.spec.scale_down_policy.force_drain),
+                ..Observation::default()
+            },
+            node,
+            instance: tick.sight.vms.find(&identity).cloned(),
+            load: Load::default(),
+            dress,
+        };
+        if record.phase == MachinePhase::Terminating {
+            self.look_at_drain(tick, machine, record, &mut seen);
+            if is_drained(record) {
+                self.look_for_newcomers(tick, machine, &mut seen).await;
+            }
+        }
+        seen
+    }
+
+    /// The Node. Where its absence would have consequences the API server itself is asked.
+    async fn look_for_node(
+        &self,
+        tick: &Tick<'_>,
+        machine: &VPSieNode,
+        record: &Record,
+        source: &NodeSource,
+        dress: &Dress,
+    ) -> (NodeSeen, Option<Node>) {
+        let found = match source {
+            // What cannot be undone is decided on what the API server says now.
+            NodeSource::Index if is_drained(record) => None,
+            NodeSource::Index => tick.sight.node(machine).cloned(),
+            NodeSource::Written(node) => Some(Node::clone(node)),
+            NodeSource::Server => None,
+        };
+        let present = |node: Node| (NodeSeen::Present(join::state(&node, machine, dress)), Some(node));
+        if let Some(node) = found {
+            return present(node);
+        }
+        let coming = matches!(
+            record.phase,
+            MachinePhase::Pending | MachinePhase::Provisioning | MachinePhase::Provisioned | MachinePhase::Joining
+        );
+        if coming && !record.deletion_requested && !record.is_in_removal() {
+            return (NodeSeen::Absent, None);
+        }
+        let known = machine.status.as_ref().and_then(|status| status.node_name.clone());
+        let name = known.unwrap_or_else(|| hostname(machine));
+        let nodes: Api<SlimNode> = Api::all(self.clients.write.clone());
+        match nodes.get_opt(&name).await {
+            Ok(Some(node)) => {
+                let node = node.into_view();
+                if join::belongs(&node, machine) { present(node) } else { (NodeSeen::Absent, None) }
+            }
+            Ok(None) => (NodeSeen::Absent, None),
+            Err(error) => {
+                tick.problem(super::describe(machine), "get Node", error.to_string());
+                (NodeSeen::Unknown, None)
+            }
+        }
+    }
+
+    /// The pods that are left, and what speaks against the removal.
+    fn look_at_drain(&self, tick: &Tick<'_>, machine: &VPSieNode, record: &Record, seen: &mut Seen) {
+        let name = seen.node.as_ref().map(|node| node.metadata.name.as_str());
+        let (Some(snapshot), Some(name)) = (&tick.sight.snapshot, name) else { return };
+        let id = snapshot.node_ids().find(|id| snapshot.text(snapshot.node(*id).name) == name);
+        let Some(id) = id else {
+            // The Node is newer than this tick's reading of the cluster: nothing is known of its pods.
+            seen.observation.node = NodeSeen::Unknown;
+            return;
+        };
+        let by_hand = record.deletion_requested;
+        let planned = planned_moves(machine).filter(|_| !by_hand);
+        let judgement =
+            Judgement { planned: planned.as_ref(), forced: by_hand && seen.observation.force_drain };
+        let now = tick.now();
+        seen.load = drain::load(snapshot, tick.sight.cluster, id, judgement, &self.memory().attempts, now);
+        seen.observation.pods = seen.load.left.clone();
+        seen.observation.own_node = snapshot.node(id).own;
+        seen.observation.below_minimum = is_below_minimum(snapshot, id);
+        let undrained = record.removal.as_ref().is_some_and(|removal| removal.phase < RemovalPhase::Drained);
+        if undrained && !by_hand {
+            seen.observation.needed_by = pending_pod_for(snapshot, id).map(|pod| snapshot.pod_name(pod));
+        }
+    }
+
+    /// Counts pods of the node that the index does not have yet: one that was bound while the cordon was on its way.
+    async fn look_for_newcomers(&self, tick: &Tick<'_>, machine: &VPSieNode, seen: &mut Seen) {
+        let Some(name) = seen.node.as_ref().map(|node| node.metadata.name.clone()) else { return };
+        let pods: Api<SlimPod> = Api::all(self.clients.write.clone());
+        match pods.list(&ListParams::default().fields(&format!("spec.nodeName={name}"))).await {
+            Ok(list) => {
+                let index = &tick.sight.cluster.pods;
+                let known = |pod: &Pod| {
+                    let key = (pod.metadata.namespace.clone(), pod.metadata.name.clone());
+                    index.get(&key).is_some_and(|known| known.metadata.uid == pod.metadata.uid && known.spec.node_name == name)
+                };
+                let new = list.items.into_iter().map(SlimPod::into_view).filter(|pod| matters(pod) && !known(pod)).count();
+                let workload = &mut seen.observation.pods.workload;
+                *workload = workload.saturating_add(u32::try_from(new).unwrap_or(u32::MAX));
+            }
+            Err(error) => {
+                tick.problem(super::describe(machine), "list pods", error.to_string());
+                seen.observation.node = NodeSeen::Unknown;
+            }
+        }
+    }
+}
+
+/// Whether a pod holds its node back as long as nobody has judged it.
+fn matters(pod: &Pod) -> bool {
+    let daemon = pod.metadata.controller().is_some_and(|owner| owner.kind == "DaemonSet");
+    let mirror = pod.metadata.annotations.contains_key(MIRROR_ANNOTATION);
+    !daemon && !mirror && !matches!(pod.status.phase.as_str(), "Succeeded" | "Failed")
+}
+
+/// Whether the next step is the point of no return.
+fn is_drained(record: &Record) -> bool {
+    record.removal.as_ref().is_some_and(|removal| removal.phase == RemovalPhase::Drained)
+}
+
+/// Whether a drain, or a decision about one, may be near.
+fn is_leaving(machine: &VPSieNode) -> bool {
+    let removal = machine.status.as_ref().and_then(|status| status.removal.as_ref());
+    let active = removal.is_some_and(|removal| removal.phase.is_some_and(|phase| phase != api::RemovalPhase::Failed));
+    machine.is_deleting() || active || machine.phase() == api::Phase::Terminating
+}
+
+/// The pods that the plan of this removal has a place for; `None` when there is no such plan.
+fn planned_moves(machine: &VPSieNode) -> Option<BTreeSet<String>> {
+    let removal = machine.status.as_ref()?.removal.as_ref()?;
+    let by_plan = removal.kind == Some(api::RemovalKind::Drain) && !removal.moves.is_empty();
+    by_plan.then(|| removal.moves.iter().map(|planned| planned.pod.clone()).collect())
+}
+
+/// Whether without this node the group would have fewer Ready nodes than its minimum. A node that is not Ready is no
+/// loss.
+fn is_below_minimum(snapshot: &Snapshot, id: NodeId) -> bool {
+    let node = snapshot.node(id);
+    let Some(group) = node.group else { return false };
+    let stays = |other: &NodeId| {
+        let node = snapshot.node(*other);
+        let leaving = node.machine.is_some_and(|machine| snapshot.machine(machine).is_leaving());
+        *other != id && node.group == Some(group) && node.is_ready() && !node.deleting && !leaving
+    };
+    let others = snapshot.node_ids().filter(stays).count();
+    node.is_ready() && others < usize::try_from(snapshot.group(group).min_nodes).unwrap_or(usize::MAX)
+}
+
+/// A pod that the scheduler finds no place for and that this node could host.
+fn pending_pod_for(snapshot: &Snapshot, node: NodeId) -> Option<PodId> {
+    let cutoff = snapshot.settings.priority_cutoff;
+    let asks = |id: &PodId| {
+        let pod = snapshot.pod(*id);
+        pod.unschedulable.is_some()
+            && !pod.bound
+            && !pod.has_nomination
+            && !pod.gated
+            && !pod.is_daemon()
+            && !pod.is_terminal()
+            && pod.deletion.is_none()
+            && cutoff <= snapshot.class_of(pod).priority
+    };
+    let mut asking = snapshot.pod_ids().filter(asks).peekable();
+    asking.peek()?;
+    let world = World::new(snapshot);
+    asking.find(|pod| world.misfit(snapshot.pod(*pod).class, node.into()).is_none())
+}
+
+/// When a phase of a VPSieNode is over at the latest.
+pub(super) fn deadlines(actuator: &Actuator, tick: &Tick<'_>, group: Option<&Group>) -> autoscaler_core::lifecycle::Deadlines {
+    use jiff::SignedDuration;
+    let seconds = |seconds: i32| SignedDuration::from_secs(i64::from(seconds));
+    let mut deadlines = actuator.settings.deadlines;
+    if tick.has_config {
+        let timeouts = &tick.config.phase_timeouts;
+        deadlines.provision = seconds(timeouts.provision_seconds);
+        deadlines.join = seconds(timeouts.join_seconds);
+        deadlines.initialize = seconds(timeouts.initialize_seconds);
+        deadlines.drain = seconds(timeouts.drain_seconds);
+        deadlines.delete = seconds(timeouts.delete_seconds);
+    }
+    if let Some(group) = group {
+        deadlines.drain = seconds(group.object.spec.scale_down_policy.drain_timeout_seconds);
+    }
+    deadlines
+}
+
+/// The time a VPSieNode's VM was first asked for, else that of the object.
+pub(super) fn began(machine: &VPSieNode, now: Timestamp) -> Timestamp {
+    let asked = machine.status.as_ref().and_then(|status| status.created_at.as_ref()).map(|time| time.0);
+    asked.or_else(|| machine.creation_timestamp().map(|time| time.0)).unwrap_or(now)
+}

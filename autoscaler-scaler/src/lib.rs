@@ -1,0 +1,21 @@
+//! The Kubernetes adapter of the VPSie autoscaler.
+//!
+//! [`watch`] fills the [`index`] from the API server; [`run`] turns the index into snapshots, lets the core decide, and
+//! has [`actuate`] carry the decision out. [`lease`] says which replica may act. What is decided, and why, is the
+//! business of `autoscaler-core`; nothing here chooses.
+//!
+//! With the feature `embedded-cluster`, [`embedded`] is a Kubernetes API server in memory, for demos and tests.
+
+pub mod actuate;
+pub mod api;
+pub mod clients;
+#[cfg(feature = "embedded-cluster")]
+pub mod embedded;
+pub mod events;
+pub mod index;
+pub mod lease;
+pub mod pods;
+pub mod run;
+pub mod status;
+pub mod view;
+pub mod watch;

@@ -1,0 +1,242 @@
+//! The loop: watches fill the index, the index gives a snapshot, the planner a plan, and the actuator carries it out.
+//!
+//! There is one loop and one place where decisions are made. It is woken by changes, in batches, and by a timer, so
+//! that a lost event costs seconds and not a decision.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use autoscaler_core::{
+    check::{Violation, check},
+    plan::Plan,
+    planner::{self, Options},
+    provider::{CloudProvider, Offering},
+    snapshot::Snapshot,
+};
+use jiff::Timestamp;
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    actuate::{Actuator, TickReport},
+    index::Index,
+    pods::PodEvents,
+    status,
+    clients::Clients,
+};
+
+/// Tells the time. The demo's runs faster, and that of tests stands still.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Hears of what the loop does.
+pub type Observer = Arc<dyn Fn(&Progress<'_>) + Send + Sync>;
+
+/// How the loop runs.
+#[derive(Clone)]
+pub struct LoopSettings {
+    /// The node that this operator runs on.
+    pub own_node: Option<String>,
+    /// Whether to plan and report without acting.
+    pub dry_run: bool,
+    /// How often to decide when nothing changes.
+    pub scan_interval: Duration,
+    /// How long the cluster must be quiet before a change is decided upon.
+    pub batch_idle: Duration,
+    /// How long a change waits for quiet at the most.
+    pub batch_max: Duration,
+    /// How long a list of offerings is good for.
+    pub offerings_interval: Duration,
+    /// The time.
+    pub clock: Clock,
+    /// Hears of what happens.
+    pub observer: Observer,
+}
+
+/// What the loop did.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Progress<'a> {
+    /// A decision was made.
+    Planned {
+        /// What it was made from.
+        snapshot: &'a Snapshot,
+        /// The decision.
+        plan: &'a Plan,
+        /// How long snapshot and decision took.
+        took: Duration,
+    },
+    /// A decision breaks an invariant and is not carried out. This is a defect of the planner.
+    Rejected {
+        /// What it breaks.
+        violations: &'a [Violation],
+    },
+    /// Operations were carried on.
+    Acted(&'a TickReport),
+    /// Something went wrong that is tried again.
+    Problem {
+        /// What was tried.
+        operation: &'static str,
+        /// What went wrong.
+        message: String,
+    },
+}
+
+/// The loop and what it works with.
+pub struct Loop {
+    index: Index,
+    clients: Clients,
+    provider: Arc<dyn CloudProvider>,
+    actuator: Actuator,
+    pod_events: PodEvents,
+    settings: LoopSettings,
+    offerings: Option<Offerings>,
+}
+
+struct Offerings {
+    list: Vec<Offering>,
+    read_at: Instant,
+}
+
+// === impl Loop ===
+
+impl Loop {
+    /// A loop over an index that watches keep filling.
+    #[must_use]
+    pub fn new(
+        index: Index,
+        clients: Clients,
+        provider: Arc<dyn CloudProvider>,
+        actuator: Actuator,
+        pod_events: PodEvents,
+        settings: LoopSettings,
+    ) -> Self {
+        Self { index, clients, provider, actuator, pod_events, settings, offerings: None }
+    }
+
+    /// Runs until the token is cancelled. The step that is under way when that happens is finished first, so that no
+    /// reply of the provider is lost; every step is bounded in time.
+    ///
+    /// The index must be complete, and this replica must be the one that acts.
+    pub async fn run(mut self, stop: &CancellationToken) {
+        let mut changes = self.index.changes();
+        while !stop.is_cancelled() {
+            changes.mark_unchanged();
+            let wake_after = self.turn().await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.quiet_after_change(&mut changes) => {}
+                () = tokio::time::sleep(wake_after) => {}
+            }
+        }
+    }
+
+    /// Carries on what is under way, decides, and starts what was decided. Returns when to come back at the latest.
+    async fn turn(&mut self) -> Duration {
+        let mut wake_after = self.settings.scan_interval;
+        // A capacity error of the provider makes the next best offering the right answer at once. Each round rules out
+        // at least one offering, so this ends by itself; the bound is for a provider that refuses everything.
+        for _round in 0..16 {
+            let report = self.act().await;
+            wake_after = wake_after.min(report.wake_after.unwrap_or(wake_after));
+            let started = self.decide().await;
+            if !started {
+                return wake_after;
+            }
+            let report = self.act().await;
+            wake_after = wake_after.min(report.wake_after.unwrap_or(wake_after));
+            if !report.replan {
+                return wake_after;
+            }
+        }
+        wake_after
+    }
+
+    async fn act(&mut self) -> TickReport {
+        if self.settings.dry_run {
+            return TickReport::default();
+        }
+        let report = self.actuator.tick(&self.index.cluster(), (self.settings.clock)()).await;
+        (self.settings.observer)(&Progress::Acted(&report));
+        report
+    }
+
+    /// Decides once and starts what was decided. Returns whether anything was started.
+    async fn decide(&mut self) -> bool {
+        let Some(offerings) = self.offerings().await else {
+            // Without a catalogue nothing can be bought; what is under way goes on.
+            return false;
+        };
+        let now = (self.settings.clock)();
+        let begun = Instant::now();
+        let cluster = self.index.cluster();
+        let snapshot = cluster.snapshot(&offerings, self.settings.own_node.as_deref());
+        let plan = planner::plan(&snapshot, &Options::default(), now);
+        let violations = check(&snapshot, &plan);
+        (self.settings.observer)(&Progress::Planned { snapshot: &snapshot, plan: &plan, took: begun.elapsed() });
+        if !violations.is_empty() {
+            for violation in &violations {
+                tracing::error!(%violation, "a plan breaks an invariant and is not carried out");
+            }
+            (self.settings.observer)(&Progress::Rejected { violations: &violations });
+            return false;
+        }
+        if self.settings.dry_run {
+            return false;
+        }
+        self.pod_events.report(&cluster, &snapshot, &plan, now).await;
+        for (operation, result) in [
+            ("record since when nodes are unneeded", status::record_unneeded(&self.clients.write, &self.index, &cluster, &snapshot, &plan).await),
+            ("begin removals", self.actuator.begin_removals(&cluster, &snapshot, &plan, now).await),
+            ("begin creations", self.actuator.begin_creations(&cluster, &snapshot, &plan, now).await),
+        ] {
+            if let Err(error) = result {
+                self.problem(operation, error.to_string());
+            }
+        }
+        !plan.is_empty()
+    }
+
+    /// The catalogue; an old one when a new one cannot be had.
+    async fn offerings(&mut self) -> Option<Vec<Offering>> {
+        let fresh = self.offerings.as_ref().is_some_and(|known| known.read_at.elapsed() < self.settings.offerings_interval);
+        if !fresh {
+            match self.provider.offerings().await {
+                Ok(list) => self.offerings = Some(Offerings { list, read_at: Instant::now() }),
+                Err(error) => self.problem("read the offerings", error.to_string()),
+            }
+        }
+        self.offerings.as_ref().map(|known| known.list.clone())
+    }
+
+    fn problem(&self, operation: &'static str, message: String) {
+        tracing::warn!(operation, message, "an operation failed and is tried again");
+        (self.settings.observer)(&Progress::Problem { operation, message });
+    }
+
+    /// Waits for a change and then for quiet, but not for ever.
+    async fn quiet_after_change(&self, changes: &mut watch::Receiver<u64>) {
+        // The sender lives in the index, which lives in `self`: a wait ends by a change only.
+        if changes.changed().await.is_err() {
+            return;
+        }
+        let latest = Instant::now() + self.settings.batch_max;
+        loop {
+            let quiet = tokio::time::sleep_until((Instant::now() + self.settings.batch_idle).min(latest));
+            tokio::select! {
+                () = quiet => return,
+                changed = changes.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Loop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loop").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for LoopSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoopSettings").field("dry_run", &self.dry_run).finish_non_exhaustive()
+    }
+}

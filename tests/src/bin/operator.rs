@@ -1,0 +1,10 @@
+//! The operator as a process, for the tests that kill it.
+
+use std::process::ExitCode;
+
+use autoscaler_operator::args::Args;
+use clap::Parser;
+
+fn main() -> ExitCode {
+    autoscaler_operator::main(Args::parse())
+}

@@ -1,0 +1,90 @@
+//! The operator as a process that is killed.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use harness::world::World;
+use serde_json::json;
+use vpsie_client::mock::{Fault, Route, Times};
+
+/// An operator process that is killed at the latest when the test ends.
+struct Operator(Child);
+
+impl Operator {
+    fn start(world: &World) -> Self {
+        let (kubeconfig, _) = world.addresses();
+        let child = Command::new(env!("CARGO_BIN_EXE_operator"))
+            .args(["run", "--metrics-addr", "127.0.0.1:0", "--health-addr", "127.0.0.1:0"])
+            .args(["--vpsie-list-interval", "200ms", "--scan-interval", "1s", "--batch-idle", "100ms", "--batch-max", "1s", "--leader-election=false", "--kubeconfig"])
+            .arg(kubeconfig)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    /// SIGKILL: no destructor runs, nothing is flushed.
+    fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b32e_killed_between_the_create_and_the_write_of_its_outcome_one_vm() {
+    let world = World::real().await;
+    world.credentials(&world.addresses().1).await;
+    world.group("general", 0, 5, &["small-2"], json!({})).await;
+    // The VM is made, and the answer comes when nobody listens any more.
+    world.mock.inject(Route::CreateVm, Fault::Delay(Duration::from_secs(3600)), Times::Next(1));
+    let operator = Operator::start(&world);
+    world.deploy("web", 1, "500m", json!({})).await;
+    world.until("the VM is there, and its creator does not know", async || world.mock.vms().len() == 1).await;
+    operator.kill();
+    world.mock.clear_faults();
+    let _successor = Operator::start(&world);
+    world.until_running("web", 1).await;
+    world.until_size(1).await;
+    world.stays("one VM", 3, async || world.mock.vms().len() == 1).await;
+    assert_eq!(world.mock.requests(Route::CreateVm), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_time_of_a_scale_up_and_a_scale_down_nothing_leaks() {
+    let world = World::real().await;
+    world.credentials(&world.addresses().1).await;
+    world.group("general", 0, 5, &["medium-4"], json!({})).await;
+    // Killed at ten different moments of the first second, and then left to finish.
+    for moment in 0..10 {
+        let operator = Operator::start(&world);
+        if moment == 0 {
+            world.deploy("web", 10, "500m", json!({})).await;
+        }
+        let killed = tokio::time::Instant::now() + Duration::from_millis(300 + 170 * moment);
+        tokio::time::sleep_until(killed).await;
+        operator.kill();
+    }
+    let operator = Operator::start(&world);
+    world.until_running("web", 10).await;
+    world.until_size(2).await;
+    operator.kill();
+    world.undeploy("web").await;
+    for moment in 0..10 {
+        let operator = Operator::start(&world);
+        let killed = tokio::time::Instant::now() + Duration::from_millis(500 + 290 * moment);
+        tokio::time::sleep_until(killed).await;
+        operator.kill();
+    }
+    let _last = Operator::start(&world);
+    world.until_size(0).await;
+}
