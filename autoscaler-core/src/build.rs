@@ -8,20 +8,21 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 
 use crate::{
+    constraint::{Rules, claims::Storage, read, volumes::ZoneKeys},
     hours::AllowedHours,
     manifest::{
         Objects,
         autoscaler as crd,
-        meta::{IntOrString, LabelSelector as SelectorManifest, LabelSelectorRequirement, ObjectMeta, ResourceList},
+        meta::{IntOrString, ObjectMeta, ResourceList},
         node as node_manifest,
         pod::{self as pod_manifest, Container},
-        storage::{PersistentVolume, PersistentVolumeClaim},
+        storage::{CsiNode, PersistentVolume, PersistentVolumeClaim, StorageClass},
         workload,
     },
     provider::{DatacenterId, Offering, OfferingId},
     quantity::Quantity,
     resources::{Resource, Resources},
-    selector::{LabelSelector, Labels, NodeSelector, NodeSelectorTerm, Operator, Requirement},
+    selector::Labels,
     snapshot::{
         Backoff, Budget, BudgetSize, ClassId, Controller, DaemonSet, Deletion, DoNotDisrupt, Expander, GroupId, Machine,
         MachineId, MachinePhase, Node, NodeGroup, NodeId, Pod, PodClass, PodId, PodPhase, Problem, Readiness, Removal,
@@ -83,6 +84,12 @@ pub struct Input<'a> {
     pub volumes: Vec<&'a PersistentVolume>,
     /// PersistentVolumeClaims.
     pub claims: Vec<&'a PersistentVolumeClaim>,
+    /// StorageClasses.
+    pub storage_classes: Vec<&'a StorageClass>,
+    /// CSINodes.
+    pub csi_nodes: Vec<&'a CsiNode>,
+    /// Namespaces. The labels of one that is missing count as none.
+    pub namespaces: Vec<&'a workload::Namespace>,
     /// NodeGroups.
     pub groups: Vec<&'a crd::NodeGroup>,
     /// VPSieNodes.
@@ -107,6 +114,9 @@ impl<'a> Input<'a> {
             priority_classes: objects.priority_classes.iter().collect(),
             volumes: objects.persistent_volumes.iter().collect(),
             claims: objects.persistent_volume_claims.iter().collect(),
+            storage_classes: objects.storage_classes.iter().collect(),
+            csi_nodes: objects.csi_nodes.iter().collect(),
+            namespaces: objects.namespaces.iter().collect(),
             groups: objects.node_groups.iter().collect(),
             machines: objects.vpsie_nodes.iter().collect(),
             config: objects.autoscaler_configs.first(),
@@ -125,14 +135,17 @@ impl Snapshot {
         builder.offerings(input.offerings);
         builder.groups(&input.groups);
         builder.machines(&input.machines);
-        builder.nodes(&input.nodes);
+        let storage = Storage::new(&input.volumes, &input.claims, &input.storage_classes, &input.csi_nodes);
+        builder.nodes(&input.nodes, &storage);
+        builder.namespaces(&input.namespaces);
         builder.budgets(&input.budgets);
         let priorities = Priorities::new(&input.priority_classes);
-        builder.pods(input, &priorities);
+        builder.pods(input, &priorities, &storage);
         builder.daemon_sets(&input.daemon_sets, &priorities);
         if let Some(own) = input.own_node {
             builder.mark_own_node(own);
         }
+        builder.rules(&storage);
         builder.snapshot
     }
 }
@@ -156,6 +169,8 @@ impl Builder {
             unschedulable: symbols.intern(UNSCHEDULABLE_TAINT),
             offering: symbols.intern(OFFERING_LABEL),
             instance_type: symbols.intern(INSTANCE_TYPE_LABEL),
+            startup: symbols.intern(STARTUP_TAINT),
+            not_ready: symbols.intern("node.kubernetes.io/not-ready"),
             kube_system: symbols.intern("kube-system"),
             new_node: symbols.intern("<new node>"),
         };
@@ -324,10 +339,30 @@ impl Builder {
         }
     }
 
-    fn nodes(&mut self, nodes: &[&node_manifest::Node]) {
+    fn namespaces(&mut self, namespaces: &[&workload::Namespace]) {
+        for metadata in namespaces.iter().map(|namespace| &namespace.metadata) {
+            let name = self.intern(&metadata.name);
+            let labels = self.labels(metadata.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+            self.snapshot.namespaces.insert(name, labels);
+        }
+    }
+
+    /// What has to be counted for constraints between pods, when all pods are known.
+    fn rules(&mut self, storage: &Storage<'_>) {
+        let zone_keys = ZoneKeys {
+            zone: self.snapshot.well_known.zone,
+            region: self.intern("topology.kubernetes.io/region"),
+            beta_zone: self.intern("failure-domain.beta.kubernetes.io/zone"),
+            beta_region: self.intern("failure-domain.beta.kubernetes.io/region"),
+        };
+        self.snapshot.rules = Rules::new(&self.snapshot, zone_keys, storage.exclusive_claims());
+    }
+
+    fn nodes(&mut self, nodes: &[&node_manifest::Node], storage: &Storage<'_>) {
         for manifest in sorted(nodes, |node| &node.metadata) {
             let id = NodeId::from_index(self.snapshot.nodes.len());
-            let node = self.node(manifest);
+            let volume_limits = storage.limits(&manifest.metadata.name, &mut self.snapshot.symbols);
+            let node = Node { volume_limits, ..self.node(manifest) };
             if let Some(machine) = node.machine.and_then(|machine| self.snapshot.machines.get_mut(machine.index())) {
                 machine.node = Some(id);
             }
@@ -374,6 +409,7 @@ impl Builder {
             group,
             machine,
             offering: offering.or(machine_offering),
+            volume_limits: Box::default(),
             own: false,
         }
     }
@@ -420,7 +456,8 @@ impl Builder {
                 .status
                 .as_ref()
                 .filter(|status| manifest.metadata.generation <= status.observed_generation);
-            let selector = manifest.spec.selector.as_ref().map(|selector| self.selector(selector));
+            let symbols = &mut self.snapshot.symbols;
+            let selector = manifest.spec.selector.as_ref().map(|selector| read::selector(symbols, selector));
             let budget = Budget {
                 namespace: self.intern(&manifest.metadata.namespace),
                 name: self.intern(&manifest.metadata.name),
@@ -432,11 +469,11 @@ impl Builder {
         }
     }
 
-    fn pods(&mut self, input: &Input<'_>, priorities: &Priorities<'_>) {
-        let storage = LocalVolumes::new(&input.volumes, &input.claims);
+    fn pods(&mut self, input: &Input<'_>, priorities: &Priorities<'_>, storage: &Storage<'_>) {
+        let local = LocalVolumes::new(&input.volumes, &input.claims);
         for manifest in sorted(&input.pods, |pod| &pod.metadata) {
             let id = PodId::from_index(self.snapshot.pods.len());
-            let pod = self.pod(manifest, priorities, &storage);
+            let pod = self.pod(manifest, priorities, &local, storage);
             if let Some(node) = pod.node {
                 if let Some(pods) = self.snapshot.pods_by_node.get_mut(node.index()) {
                     pods.push(id);
@@ -453,9 +490,17 @@ impl Builder {
         }
     }
 
-    fn pod(&mut self, manifest: &pod_manifest::Pod, priorities: &Priorities<'_>, storage: &LocalVolumes<'_>) -> Pod {
+    fn pod(
+        &mut self,
+        manifest: &pod_manifest::Pod,
+        priorities: &Priorities<'_>,
+        local: &LocalVolumes<'_>,
+        storage: &Storage<'_>,
+    ) -> Pod {
         let (metadata, spec, status) = (&manifest.metadata, &manifest.spec, &manifest.status);
-        let class = self.pod_class(metadata, spec, Some(status), priorities);
+        let mut class = self.pod_class(metadata, spec, Some(status), priorities);
+        class.terminating = metadata.deletion_timestamp.is_some();
+        class.volumes = storage.needs(metadata, spec, &mut self.snapshot.symbols);
         let class = self.intern_class(class);
         let condition = |kind: &str| status.conditions.iter().find(move |condition| condition.type_ == kind);
         let unschedulable = condition("PodScheduled")
@@ -506,7 +551,7 @@ impl Builder {
                 "true" => Some(DoNotDisrupt::Always),
                 other => go_duration(other).map(DoNotDisrupt::For),
             }),
-            local_storage: storage.of_pod(manifest).map(|volume| self.intern(volume)),
+            local_storage: local.of_pod(manifest).map(|volume| self.intern(volume)),
         }
     }
 
@@ -576,16 +621,26 @@ impl Builder {
         let pairs = |map: &'_ BTreeMap<String, String>| {
             map.iter().map(|(key, value)| (key.clone(), value.clone())).collect::<Vec<_>>()
         };
-        let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
-        let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+        let affinity = spec.affinity.as_ref();
+        let of_node = affinity.and_then(|affinity| affinity.node_affinity.as_ref());
+        let required = of_node.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+        let near = affinity.and_then(|affinity| affinity.pod_affinity.as_ref());
+        let away = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
         PodClass {
             namespace: self.intern(&metadata.namespace),
             labels: self.labels(pairs(&metadata.labels).iter().map(|(key, value)| (key.as_str(), value.as_str()))),
             requests: self.pod_requests(spec, status),
             node_selector: self.labels(pairs(&spec.node_selector).iter().map(|(key, value)| (key.as_str(), value.as_str()))),
-            node_affinity: required.map(|required| self.node_selector(required)),
+            node_affinity: required.map(|required| read::node_selector(&mut self.snapshot.symbols, required)),
             tolerations: spec.tolerations.iter().map(|toleration| self.toleration(toleration)).collect(),
             priority: priorities.of(spec),
+            terminating: false,
+            affinity: read::affinity_terms(&mut self.snapshot.symbols, metadata, near),
+            anti_affinity: read::affinity_terms(&mut self.snapshot.symbols, metadata, away),
+            spread: read::spread_constraints(&mut self.snapshot.symbols, metadata, spec),
+            // What is no pod yet is a template, whose pods get their defaults when they are created.
+            ports: read::host_ports(&mut self.snapshot.symbols, spec, status.is_none()),
+            volumes: None,
         }
     }
 
@@ -672,49 +727,6 @@ impl Builder {
             key: non_empty(&manifest.key).map(|key| self.intern(key)),
             value: (manifest.operator != "Exists").then(|| self.intern(&manifest.value)),
             effect: Effect::parse(&manifest.effect),
-        }
-    }
-
-    fn selector(&mut self, manifest: &SelectorManifest) -> LabelSelector {
-        let of_labels = manifest.match_labels.iter().map(|(key, value)| Requirement {
-            key: self.snapshot.symbols.intern(key),
-            operator: Operator::In,
-            values: Box::new([self.snapshot.symbols.intern(value)]),
-        });
-        let mut requirements: Vec<_> = of_labels.collect();
-        requirements.extend(manifest.match_expressions.iter().map(|expression| self.requirement(expression)));
-        LabelSelector(requirements.into())
-    }
-
-    fn node_selector(&mut self, manifest: &pod_manifest::NodeSelector) -> NodeSelector {
-        let term = |term: &pod_manifest::NodeSelectorTerm| NodeSelectorTerm {
-            expressions: term.match_expressions.iter().map(|expression| self.requirement(expression)).collect(),
-            fields: term.match_fields.iter().map(|field| self.requirement(field)).collect(),
-        };
-        NodeSelector(manifest.node_selector_terms.iter().map(term).collect())
-    }
-
-    /// A requirement that cannot be understood matches nothing, as in Kubernetes.
-    fn requirement(&mut self, manifest: &LabelSelectorRequirement) -> Requirement {
-        let bound = || match manifest.values.as_slice() {
-            [value] => value.parse().ok(),
-            _ => None,
-        };
-        let operator = match manifest.operator.as_str() {
-            "In" => Some(Operator::In),
-            "NotIn" => Some(Operator::NotIn),
-            "Exists" => Some(Operator::Exists),
-            "DoesNotExist" => Some(Operator::DoesNotExist),
-            "Gt" => bound().map(Operator::Gt),
-            "Lt" => bound().map(Operator::Lt),
-            _ => None,
-        };
-        let has_values = matches!(operator, Some(Operator::In | Operator::NotIn));
-        let values = if has_values { manifest.values.as_slice() } else { &[] };
-        Requirement {
-            key: self.intern(&manifest.key),
-            operator: operator.unwrap_or(Operator::In),
-            values: values.iter().map(|value| self.snapshot.symbols.intern(value)).collect(),
         }
     }
 

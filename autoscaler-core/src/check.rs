@@ -9,11 +9,10 @@ use std::{
 };
 
 use crate::{
-    fit,
-    plan::{Plan, PlannedRemoval, PodVerdict},
-    resources::Resources,
-    snapshot::{BudgetSize, GroupId, Machine, MachinePhase, NodeId, PodId, Snapshot},
+    plan::{Destination, Plan, PlannedRemoval, PodVerdict},
+    snapshot::{BudgetSize, ClassId, GroupId, Machine, MachineId, MachinePhase, NodeId, PodId, Snapshot},
     template::Template,
+    world::{BinId, World},
 };
 
 /// A broken invariant, in words, with its number in the list of the architecture document.
@@ -34,8 +33,7 @@ pub fn check(snapshot: &Snapshot, plan: &Plan) -> Vec<Violation> {
     protected_nodes(snapshot, plan, &mut report);
     removal_budgets(snapshot, plan, &mut report);
     disruption_budgets(snapshot, plan, &mut report);
-    moves(snapshot, plan, &mut report);
-    assignments(snapshot, plan, &mut report);
+    placements(snapshot, plan, &mut report);
     needless_creations(snapshot, plan, &mut report);
     growing_groups(snapshot, plan, &mut report);
     violations.sort();
@@ -163,65 +161,166 @@ fn disruption_budgets(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>)
     }
 }
 
-/// 4: every pod that moves has a node that stays, and fits it after all earlier moves.
-fn moves(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
-    let removed: BTreeSet<NodeId> = plan.removals.iter().map(|removal| removal.node).collect();
-    let mut used: BTreeMap<NodeId, Resources> =
-        snapshot.node_ids().map(|node| (node, used_by(snapshot, snapshot.pods_on(node).iter().copied()))).collect();
-    for report_of_pod in &plan.pods {
-        if let PodVerdict::FitsExisting(crate::plan::Destination::Node(node)) = report_of_pod.verdict {
-            used.entry(node).or_default().add(&snapshot.class_of(snapshot.pod(report_of_pod.pod)).requests);
+/// 4: every pod that moves has a node that stays, and fits it; 5: every pod is on at most one planned node, and all pods of
+/// a planned node fit it together. Pods are placed in one world, because constraints between pods reach over nodes.
+fn placements(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
+    let mut world = World::new(snapshot);
+    let mut placings = fitting(snapshot, plan, &mut world, report);
+    placings.extend(assignments(snapshot, plan, &mut world, report));
+    place_all(&mut world, &mut placings);
+    // Room that preemption keeps for other pods may be what a constraint waits for.
+    for pod in snapshot.pods.iter().filter(|pod| !pod.bound && !pod.is_terminal() && pod.deletion.is_none()) {
+        if let Some(node) = pod.nominated {
+            world.place(pod.class, node.into());
         }
     }
-    for PlannedRemoval { node: from, moves, .. } in &plan.removals {
-        let mut moved = BTreeSet::new();
-        for step in moves {
-            let (pod, to) = (snapshot.pod_name(step.pod), snapshot.node(step.to));
-            let name = snapshot.text(to.name);
-            if !moved.insert(step.pod) || snapshot.pod(step.pod).node != Some(*from) {
-                report(4, format!("{pod} moves twice, or is not on the node that is removed"));
+    place_all(&mut world, &mut placings);
+    for (placing, misfit) in misfits(&world, &placings) {
+        report(5, format!("{} does not fit {}: {misfit}", placing.pod(snapshot), placing.target));
+    }
+    moves(snapshot, plan, &mut world, report);
+}
+
+/// Pods of one class that go to one node.
+struct Placing {
+    class: ClassId,
+    to: BinId,
+    pods: Vec<PodId>,
+    target: String,
+}
+
+impl Placing {
+    fn pod(&self, snapshot: &Snapshot) -> String {
+        self.pods.last().map_or_else(String::new, |pod| snapshot.pod_name(*pod))
+    }
+}
+
+/// Places pods as far as there is an order in which each fits. Kinds of pods take turns, one pod at a time: a spread
+/// Deployment fits in no other way.
+fn place_all(world: &mut World<'_>, placings: &mut [Placing]) {
+    let mut placed = true;
+    while placed {
+        placed = false;
+        for placing in placings.iter_mut().filter(|placing| !placing.pods.is_empty()) {
+            if world.misfit(placing.class, placing.to).is_none() {
+                world.place(placing.class, placing.to);
+                placing.pods.pop();
+                placed = true;
             }
-            if removed.contains(&step.to) || !to.is_ready() || leaves(snapshot, step.to) {
-                report(4, format!("{pod} moves to {name}, which does not stay Ready"));
-            }
-            let class = snapshot.class_of(snapshot.pod(step.pod));
-            let used = used.entry(step.to).or_default();
-            let view = fit::NodeView {
-                name: to.name,
-                labels: &to.labels,
-                taints: &to.taints,
-                unschedulable: to.unschedulable,
-                allocatable: &to.allocatable,
-                used,
-            };
-            if let Some(misfit) = fit::misfit(class, &view, &snapshot.well_known, &snapshot.symbols) {
-                report(4, format!("{pod} moves to {name} and does not fit: {}", misfit.text(&snapshot.symbols)));
-            }
-            used.add(&class.requests);
         }
     }
 }
 
-/// 5: every pod is on at most one planned node, and all pods of a planned node fit it together.
-fn assignments(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
+/// What could not be placed, and why.
+fn misfits<'p>(world: &World<'_>, placings: &'p [Placing]) -> Vec<(&'p Placing, String)> {
+    let symbols = &world.snapshot().symbols;
+    let left = placings.iter().filter(|placing| !placing.pods.is_empty());
+    let misfit = |placing: &'p Placing| {
+        let misfit = world.misfit(placing.class, placing.to)?;
+        Some((placing, misfit.text(symbols).to_string()))
+    };
+    left.filter_map(misfit).collect()
+}
+
+/// Pods by class and node. `name` is the node in words.
+fn gather(snapshot: &Snapshot, pods: impl Iterator<Item = (PodId, BinId)>, name: impl Fn(BinId) -> String) -> Vec<Placing> {
+    let mut gathered: BTreeMap<(BinId, ClassId), Vec<PodId>> = BTreeMap::new();
+    for (pod, to) in pods {
+        gathered.entry((to, snapshot.pod(pod).class)).or_default().push(pod);
+    }
+    let placing = |((to, class), pods)| Placing { class, to, pods, target: name(to) };
+    gathered.into_iter().map(placing).collect()
+}
+
+/// Pods that are said to fit nodes that exist or are to come. Nodes to come are added to the world.
+fn fitting(snapshot: &Snapshot, plan: &Plan, world: &mut World<'_>, report: &mut Report<'_>) -> Vec<Placing> {
+    let mut to_come: BTreeMap<MachineId, BinId> = BTreeMap::new();
+    let mut names = BTreeMap::new();
+    let mut pods = Vec::new();
+    for report_of_pod in &plan.pods {
+        let PodVerdict::FitsExisting(destination) = report_of_pod.verdict else { continue };
+        let starting = match destination {
+            Destination::Machine(machine) => Some(machine),
+            Destination::Node(node) => snapshot.node(node).machine.filter(|_| !snapshot.node(node).is_ready()),
+        };
+        let bin = match (starting, destination) {
+            (Some(machine), _) => to_come.get(&machine).copied().or_else(|| {
+                let of = snapshot.machine(machine);
+                let template = Template::of_machine(snapshot, of, of.group?)?;
+                let bin = world.add_with(&template.shared(), of.node);
+                to_come.insert(machine, bin);
+                Some(bin)
+            }),
+            (None, Destination::Node(node)) => Some(node.into()),
+            (None, Destination::Machine(_)) => None,
+        };
+        let Some(bin) = bin else {
+            let (pod, name) = (snapshot.pod_name(report_of_pod.pod), destination.name(snapshot));
+            report(5, format!("{pod} is to go to {name}, of which nothing is known"));
+            continue;
+        };
+        names.insert(bin, destination.name(snapshot).to_owned());
+        pods.push((report_of_pod.pod, bin));
+    }
+    gather(snapshot, pods.into_iter(), |bin| names.get(&bin).cloned().unwrap_or_default())
+}
+
+/// 5: pods of planned nodes, each of which is added to the world.
+fn assignments(snapshot: &Snapshot, plan: &Plan, world: &mut World<'_>, report: &mut Report<'_>) -> Vec<Placing> {
     let mut assigned = BTreeSet::new();
+    let mut templates = BTreeMap::new();
+    let mut pods = Vec::new();
     for creation in &plan.creations {
-        let Some(template) = template_of(snapshot, creation.group, creation) else {
+        let known = templates.entry((creation.group, &creation.offering));
+        let template = known.or_insert_with(|| template_of(snapshot, creation.group, creation).map(Template::shared));
+        let Some(template) = template else {
             report(5, format!("{} is not for sale for {}", creation.offering, snapshot.group_name(creation.group)));
             continue;
         };
-        let mut used = template.daemons.clone();
-        for pod in &creation.pods {
-            if !assigned.insert(*pod) {
-                report(5, format!("{} is assigned to two new nodes", snapshot.pod_name(*pod)));
+        let bin = world.add(template);
+        for pod in creation.pods.iter().copied() {
+            if !assigned.insert(pod) {
+                report(5, format!("{} is assigned to two new nodes", snapshot.pod_name(pod)));
             }
-            let class = snapshot.class_of(snapshot.pod(*pod));
-            let misfit = fit::misfit(class, &template.view(&used), &snapshot.well_known, &snapshot.symbols);
-            if let Some(misfit) = misfit {
-                let pod = snapshot.pod_name(*pod);
-                report(5, format!("{pod} does not fit its new node: {}", misfit.text(&snapshot.symbols)));
+            pods.push((pod, bin));
+        }
+    }
+    gather(snapshot, pods.into_iter(), |_| "its new node".to_owned())
+}
+
+/// 4: removals in their order: each node is emptied and stays as a node that takes no pods, then its pods are placed.
+fn moves(snapshot: &Snapshot, plan: &Plan, world: &mut World<'_>, report: &mut Report<'_>) {
+    let removed: BTreeSet<NodeId> = plan.removals.iter().map(|removal| removal.node).collect();
+    let name = |node: NodeId| snapshot.text(snapshot.node(node).name);
+    for PlannedRemoval { node: from, moves, .. } in &plan.removals {
+        for pod in snapshot.pods_on(*from).iter().map(|pod| snapshot.pod(*pod)).filter(|pod| !pod.is_terminal()) {
+            world.unplace(pod.class, (*from).into());
+        }
+        world.make_ghost((*from).into());
+        let mut moved = BTreeSet::new();
+        let mut targets = BTreeMap::new();
+        for step in moves {
+            let pod = snapshot.pod_name(step.pod);
+            if !moved.insert(step.pod) || snapshot.pod(step.pod).node != Some(*from) {
+                report(4, format!("{pod} moves twice, or is not on the node that is removed"));
             }
-            used.add(&class.requests);
+            if removed.contains(&step.to) || !snapshot.node(step.to).is_ready() || leaves(snapshot, step.to) {
+                report(4, format!("{pod} moves to {}, which does not stay Ready", name(step.to)));
+            }
+            targets.insert(BinId::from(step.to), name(step.to).to_owned());
+        }
+        let pods = moves.iter().map(|step| (step.pod, BinId::from(step.to)));
+        let mut placings = gather(snapshot, pods, |bin| targets.get(&bin).cloned().unwrap_or_default());
+        place_all(world, &mut placings);
+        for (placing, misfit) in misfits(world, &placings) {
+            let (pod, target) = (placing.pod(snapshot), &placing.target);
+            report(4, format!("{pod} moves to {target} and does not fit: {misfit}"));
+        }
+        // What was said to move counts as moved, so that the removals after this one are judged by what is left.
+        for placing in placings {
+            for _ in placing.pods {
+                world.place(placing.class, placing.to);
+            }
         }
     }
 }
@@ -270,14 +369,6 @@ fn machine_of(snapshot: &Snapshot, node: NodeId) -> Option<&Machine> {
 
 fn leaves(snapshot: &Snapshot, node: NodeId) -> bool {
     snapshot.node(node).deleting || machine_of(snapshot, node).is_some_and(Machine::is_leaving)
-}
-
-fn used_by(snapshot: &Snapshot, pods: impl Iterator<Item = PodId>) -> Resources {
-    let mut used = Resources::default();
-    for pod in pods.map(|pod| snapshot.pod(pod)).filter(|pod| !pod.is_terminal()) {
-        used.add(&snapshot.class_of(pod).requests);
-    }
-    used
 }
 
 impl fmt::Display for Violation {

@@ -1,11 +1,13 @@
 //! Whether a pod fits a node: the answer of kube-scheduler's Filter plugins, with the reason and its numbers.
 //!
 //! One rule is one arm of [`misfit`], in the order in which kube-scheduler runs its plugins; the first that says no is
-//! the reason.
+//! the reason. Rules that depend on other pods or on volumes are in [`constraint`](crate::constraint), and
+//! [`World::misfit`](crate::world::World::misfit) asks all of them; the reasons of both are here.
 
 use std::fmt;
 
 use crate::{
+    constraint::{ports::HostPort, volumes::ClaimProblem},
     quantity::{Bytes, MilliCpu},
     resources::{Resource, Resources, Shortage},
     selector::Labels,
@@ -47,8 +49,105 @@ pub enum Misfit {
     },
     /// No term of the pod's required node affinity matches the node.
     NodeAffinity,
+    /// A pod of the node has a host port of the pod.
+    PortInUse(HostPort),
     /// The node has too little left of a resource.
     Resources(Shortage),
+    /// A claim that the pod mounts does not exist.
+    ClaimMissing {
+        /// `namespace/name` of the claim.
+        claim: Symbol,
+    },
+    /// A pod of the node has a disk of the pod in a way that does not allow both.
+    DiskInUse {
+        /// Name of the disk.
+        disk: Symbol,
+    },
+    /// Another pod uses a claim with access mode `ReadWriteOncePod`.
+    ClaimInUse {
+        /// `namespace/name` of the claim.
+        claim: Symbol,
+    },
+    /// The node cannot attach more volumes.
+    VolumeLimit {
+        /// The CSI driver.
+        driver: Symbol,
+        /// Volumes of the pod that the node would have to attach.
+        new: i64,
+        /// Volumes that it has attached.
+        attached: i64,
+        /// How many it can attach.
+        limit: i64,
+    },
+    /// A claim cannot be used on the node.
+    Claim {
+        /// `namespace/name` of the claim.
+        claim: Symbol,
+        /// Why not.
+        problem: ClaimProblem,
+    },
+    /// The node affinity of a bound volume does not match the node.
+    VolumeNodeAffinity {
+        /// Name of the PersistentVolume.
+        volume: Symbol,
+    },
+    /// A zone or region label of a bound volume does not match the node.
+    VolumeZone {
+        /// Name of the PersistentVolume.
+        volume: Symbol,
+        /// The label.
+        key: Symbol,
+        /// What the node has for it.
+        node: Option<Symbol>,
+    },
+    /// The node lacks the label of a topology spread constraint.
+    SpreadKeyMissing {
+        /// The label.
+        key: Symbol,
+    },
+    /// A topology spread constraint would be violated.
+    Spread {
+        /// The label.
+        key: Symbol,
+        /// Its value: the domain.
+        domain: Symbol,
+        /// What is allowed.
+        max_skew: i32,
+        /// What it would be.
+        skew: i64,
+        /// Matching pods in the domain.
+        pods: u32,
+        /// Matching pods in the domain with the fewest.
+        minimum: u32,
+    },
+    /// The node lacks the label of a term of the pod's affinity.
+    PodAffinityKeyMissing {
+        /// The label.
+        key: Symbol,
+    },
+    /// No pod in the domain matches the pod's affinity.
+    PodAffinity {
+        /// The label.
+        key: Symbol,
+    },
+    /// Pods in the domain match the pod's anti-affinity.
+    PodAntiAffinity {
+        /// The label.
+        key: Symbol,
+        /// Its value: the domain.
+        domain: Symbol,
+        /// How many pods.
+        pods: u32,
+    },
+    /// Pods in the domain have an anti-affinity that matches the pod.
+    ExistingAntiAffinity {
+        /// The label.
+        key: Symbol,
+        /// Its value: the domain.
+        domain: Symbol,
+        /// How many pods.
+        pods: u32,
+    },
 }
 
 /// A [`Misfit`] as text.
@@ -58,7 +157,8 @@ pub struct MisfitText<'a> {
     symbols: &'a Symbols,
 }
 
-/// Why a pod of this class does not fit this node, or `None` when it fits.
+/// Why a pod of this class does not fit this node, or `None` when it fits, as far as other pods matter only by what they
+/// request.
 #[must_use]
 pub fn misfit(class: &PodClass, node: &NodeView<'_>, well_known: &WellKnown, symbols: &Symbols) -> Option<Misfit> {
     static_misfit(class, node, well_known, symbols).or_else(|| {
@@ -102,8 +202,25 @@ impl Misfit {
             Self::Unschedulable => "NodeUnschedulable",
             Self::Taint(_) => "TaintToleration",
             Self::NodeSelector { .. } | Self::NodeAffinity => "NodeAffinity",
+            Self::PortInUse(_) => "NodePorts",
             Self::Resources(_) => "NodeResourcesFit",
+            Self::ClaimMissing { .. } | Self::DiskInUse { .. } | Self::ClaimInUse { .. } => "VolumeRestrictions",
+            Self::VolumeLimit { .. } => "NodeVolumeLimits",
+            Self::Claim { .. } | Self::VolumeNodeAffinity { .. } => "VolumeBinding",
+            Self::VolumeZone { .. } => "VolumeZone",
+            Self::SpreadKeyMissing { .. } | Self::Spread { .. } => "PodTopologySpread",
+            Self::PodAffinityKeyMissing { .. }
+            | Self::PodAffinity { .. }
+            | Self::PodAntiAffinity { .. }
+            | Self::ExistingAntiAffinity { .. } => "InterPodAffinity",
         }
+    }
+
+    /// Whether the node stays without room for the pod while pods are only placed, wherever that is. A spread constraint
+    /// or an affinity can be met later by pods that are placed elsewhere.
+    #[must_use]
+    pub const fn is_lasting(&self) -> bool {
+        !matches!(self, Self::Spread { .. } | Self::PodAffinity { .. })
     }
 
     /// The reason as `plan` gives it for a NodeGroup: `InsufficientCpu` and its like, else the plugin.
@@ -150,6 +267,47 @@ impl fmt::Display for MisfitText<'_> {
                     amount(shortage.requested),
                     amount(shortage.free)
                 )
+            }
+            Misfit::PortInUse(port) => write!(f, "port {} is in use", port.text(symbols)),
+            Misfit::ClaimMissing { claim } => write!(f, "claim {} does not exist", symbols.text(*claim)),
+            Misfit::DiskInUse { disk } => write!(f, "disk {} is in use by a pod of the node", symbols.text(*disk)),
+            Misfit::ClaimInUse { claim } => {
+                write!(f, "claim {} is ReadWriteOncePod and in use by another pod", symbols.text(*claim))
+            }
+            Misfit::VolumeLimit { driver, new, attached, limit } => {
+                write!(f, "{}: attaches {new} more volumes to {attached}, limit {limit}", symbols.text(*driver))
+            }
+            Misfit::Claim { claim, problem } => write!(f, "claim {} {}", symbols.text(*claim), problem.as_str()),
+            Misfit::VolumeNodeAffinity { volume } => {
+                write!(f, "volume {} cannot be used on this node by its node affinity", symbols.text(*volume))
+            }
+            Misfit::VolumeZone { volume, key, node } => {
+                let (volume, key) = (symbols.text(*volume), symbols.text(*key));
+                match node {
+                    Some(node) => write!(f, "volume {volume} is not in {key}={}", symbols.text(*node)),
+                    None => write!(f, "volume {volume} asks for the label {key}, which the node lacks"),
+                }
+            }
+            Misfit::SpreadKeyMissing { key } | Misfit::PodAffinityKeyMissing { key } => {
+                write!(f, "the node lacks the topology label {}", symbols.text(*key))
+            }
+            Misfit::Spread { key, domain, max_skew, skew, pods, minimum } => {
+                let (key, domain) = (symbols.text(*key), symbols.text(*domain));
+                write!(
+                    f,
+                    "max skew {max_skew} of {key} would be {skew} in {domain} ({pods} pods, minimum {minimum})"
+                )
+            }
+            Misfit::PodAffinity { key } => {
+                write!(f, "no pod in its {} matches the pod affinity", symbols.text(*key))
+            }
+            Misfit::PodAntiAffinity { key, domain, pods } => {
+                let (key, domain) = (symbols.text(*key), symbols.text(*domain));
+                write!(f, "{pods} pods in {key}={domain} match the pod anti-affinity")
+            }
+            Misfit::ExistingAntiAffinity { key, domain, pods } => {
+                let (key, domain) = (symbols.text(*key), symbols.text(*domain));
+                write!(f, "the anti-affinity of {pods} pods in {key}={domain} matches the pod")
             }
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod check;
+pub mod constraint;
 pub mod document;
 pub mod drain;
 pub mod fit;

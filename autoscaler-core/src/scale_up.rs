@@ -6,6 +6,7 @@ use std::{cmp::Reverse, collections::BTreeMap, collections::BTreeSet, sync::Arc}
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
+    fit::{self, Misfit},
     options::{Limits, Offer, Offers, Refusal},
     plan::{Creation, Destination, PodReason, PodReport, PodVerdict},
     planner::Options,
@@ -65,6 +66,8 @@ struct Packer<'w, 's> {
     offers: Offers,
     limits: Limits,
     weights: Weights,
+    /// Nodes that exist or are to come, most wanted first.
+    existing: Vec<(BinId, Destination)>,
     new_nodes: Vec<NewNode>,
     verdicts: BTreeMap<PodId, PodReport>,
     steps: u64,
@@ -94,9 +97,10 @@ pub(crate) fn plan_creations(world: &mut World<'_>, options: &Options, now: Time
     let existing = destinations(world, now);
     let weights = Weights::new(snapshot, &asking);
     let mut packer =
-        Packer { world, offers, limits, weights, new_nodes: Vec::new(), verdicts, steps: 0 };
+        Packer { world, offers, limits, weights, existing, new_nodes: Vec::new(), verdicts, steps: 0 };
     let mut queues = queues(snapshot, &asking, &packer.weights);
-    packer.place_on_existing(&mut queues, &existing);
+    packer.count_possible_domains();
+    packer.place_on_existing(&mut queues);
     packer.pack_new_nodes(&mut queues);
     packer.drop_needless_nodes();
     packer.right_size();
@@ -105,8 +109,20 @@ pub(crate) fn plan_creations(world: &mut World<'_>, options: &Options, now: Time
 }
 
 impl Packer<'_, '_> {
+    /// Every datacenter in which a node could be added is a domain for pods that could use the node, so that a spread
+    /// Deployment is spread from the first node on.
+    fn count_possible_domains(&mut self) {
+        for index in 0..self.offers.list.len() {
+            if let Some((group, template)) = self.open_offer(index)
+                && self.limits.has_room(group)
+            {
+                self.world.add_possible_domains(&template);
+            }
+        }
+    }
+
     /// First fit, by priority: nodes that exist before nodes to come.
-    fn place_on_existing(&mut self, queues: &mut [Queue], existing: &[(BinId, Destination)]) {
+    fn place_on_existing(&mut self, queues: &mut [Queue]) {
         let snapshot = self.world.snapshot();
         let mut nominated = nominations(snapshot);
         for queue in queues {
@@ -116,19 +132,24 @@ impl Packer<'_, '_> {
                 self.world.place(class, BinId::from(node));
             }
             let mut waiting = Vec::new();
-            let mut bins = existing.iter();
-            let mut bin = bins.next();
+            // Nodes before this one stay full for the class.
+            let mut start = 0;
             for pod in std::mem::take(&mut queue.waiting) {
-                // Room only shrinks here, so a node that was full for this class stays full.
-                while let Some((candidate, _)) = bin
-                    && self.world.misfit(queue.class, *candidate).is_some()
-                {
-                    bin = bins.next();
+                let mut found = None;
+                for (index, (bin, destination)) in self.existing.iter().enumerate().skip(start) {
+                    match self.world.misfit(queue.class, *bin) {
+                        None => {
+                            found = Some((*bin, *destination));
+                            break;
+                        }
+                        Some(misfit) if index == start && misfit.is_lasting() => start += 1,
+                        Some(_) => {}
+                    }
                 }
-                match bin {
-                    Some((candidate, destination)) => {
-                        self.world.place(queue.class, *candidate);
-                        let verdict = PodVerdict::FitsExisting(*destination);
+                match found {
+                    Some((bin, destination)) => {
+                        self.world.place(queue.class, bin);
+                        let verdict = PodVerdict::FitsExisting(destination);
                         self.verdicts.insert(pod, PodReport { pod, verdict, reasons: Arc::new([]) });
                     }
                     None => waiting.push(pod),
@@ -142,24 +163,63 @@ impl Packer<'_, '_> {
     }
 
     /// Serves the largest waiting pod first: the best offer that fits it is bought and filled with whatever else fits.
+    /// Pods that wait for others to be placed get another turn when something was.
     fn pack_new_nodes(&mut self, queues: &mut [Queue]) {
-        let mut first = 0;
-        while let Some(queue) = queues.get(first) {
-            if queue.waiting.is_empty() {
-                first += 1;
-                continue;
-            }
-            match self.best_fill(queues, first) {
-                Some(fill) => self.buy(queues, &fill),
-                None => {
-                    let rejected = self.rejections(queue.class, true);
-                    let Some(queue) = queues.get_mut(first) else { return };
-                    for pod in std::mem::take(&mut queue.waiting) {
-                        let reasons = Arc::clone(&rejected);
-                        self.verdicts.insert(pod, PodReport { pod, verdict: PodVerdict::Unschedulable, reasons });
-                    }
+        let waiting = |queues: &[Queue]| queues.iter().map(|queue| queue.waiting.len()).sum::<usize>();
+        for index in 0..queues.len() {
+            self.serve(queues, index);
+        }
+        loop {
+            let before = waiting(queues);
+            for index in 0..queues.len() {
+                if queues.get(index).is_some_and(|queue| self.world.may_regain_room(queue.class)) {
+                    self.serve(queues, index);
                 }
             }
+            if before == waiting(queues) {
+                break;
+            }
+        }
+        for queue in queues {
+            if queue.waiting.is_empty() {
+                continue;
+            }
+            let rejected = self.rejections(queue.class, true);
+            for pod in std::mem::take(&mut queue.waiting) {
+                let reasons = Arc::clone(&rejected);
+                self.verdicts.insert(pod, PodReport { pod, verdict: PodVerdict::Unschedulable, reasons });
+            }
+        }
+    }
+
+    /// Finds places for the pods of one queue until there is none for the next of them.
+    fn serve(&mut self, queues: &mut [Queue], index: usize) {
+        loop {
+            self.fill_up(queues, index);
+            if queues.get(index).is_none_or(|queue| queue.waiting.is_empty()) {
+                return;
+            }
+            let Some(fill) = self.best_fill(queues, index) else { return };
+            self.buy(queues, &fill);
+        }
+    }
+
+    /// Puts pods whose place depends on where other pods are on nodes that they did not fit before.
+    fn fill_up(&mut self, queues: &mut [Queue], index: usize) {
+        let Some(queue) = queues.get_mut(index).filter(|queue| self.world.may_regain_room(queue.class)) else { return };
+        while let Some(pod) = queue.waiting.first().copied() {
+            let fits = |bin: &BinId| self.world.misfit(queue.class, *bin).is_none();
+            if let Some(node) = self.new_nodes.iter_mut().find(|node| fits(&node.bin)) {
+                self.world.place(queue.class, node.bin);
+                node.pods.push(pod);
+            } else if let Some((bin, destination)) = self.existing.iter().find(|(bin, _)| fits(bin)) {
+                self.world.place(queue.class, *bin);
+                let verdict = PodVerdict::FitsExisting(*destination);
+                self.verdicts.insert(pod, PodReport { pod, verdict, reasons: Arc::new([]) });
+            } else {
+                return;
+            }
+            queue.waiting.remove(0);
         }
     }
 
@@ -273,10 +333,17 @@ impl Packer<'_, '_> {
             let mark = self.world.mark();
             let mut moves = Vec::with_capacity(pods.len());
             for pod in &pods {
+                self.world.unplace(snapshot.pod(*pod).class, bin);
+            }
+            self.world.remove(bin);
+            for pod in &pods {
                 let class = snapshot.pod(*pod).class;
-                self.world.unplace(class, bin);
+                // Other pods were placed by where this one is.
                 let target = self.new_nodes.iter().position(|other| {
-                    other.bin != bin && !other.pods.is_empty() && self.world.misfit(class, other.bin).is_none()
+                    other.bin != bin
+                        && !other.pods.is_empty()
+                        && self.world.misfit(class, other.bin).is_none()
+                        && self.world.counts_the_same(class, bin, other.bin)
                 });
                 let Some((target, node)) = target.and_then(|target| Some((target, self.new_nodes.get(target)?))) else {
                     break;
@@ -315,7 +382,7 @@ impl Packer<'_, '_> {
         let keep_priority = !before.is_empty();
         for index in 0..self.new_nodes.len() {
             let Some(node) = self.new_nodes.get(index) else { continue };
-            let (old, pods) = (node.offer, node.pods.clone());
+            let (bin, old, pods) = (node.bin, node.offer, node.pods.clone());
             let Some((old_group, old_template)) = self.open_offer(old) else { continue };
             let mut best: Option<(i64, usize)> = None;
             for candidate in 0..self.offers.list.len() {
@@ -325,19 +392,21 @@ impl Packer<'_, '_> {
                 let same_rank = !keep_priority || self.offer_priority(candidate) == self.offer_priority(old);
                 // A group at its minimum would be filled up again, so moving its node away saves nothing.
                 let room = group == old_group || (self.limits.has_room_besides(group, old_group) && !self.limits.at_minimum(old_group));
-                if cheaper && same_rank && room && self.holds(&template, &pods) {
+                if cheaper && same_rank && room && self.holds(&template, bin, &pods) {
                     best = Some((price, candidate));
                 }
             }
             if let Some((_, offer)) = best
                 && let Some((group, template)) = self.open_offer(offer)
             {
+                for pod in &pods {
+                    self.world.unplace(snapshot.pod(*pod).class, bin);
+                }
+                self.world.remove(bin);
                 let bin = self.world.add(&template);
                 let Some(node) = self.new_nodes.get_mut(index) else { continue };
                 for pod in &pods {
-                    let class = snapshot.pod(*pod).class;
-                    self.world.unplace(class, node.bin);
-                    self.world.place(class, bin);
+                    self.world.place(snapshot.pod(*pod).class, bin);
                 }
                 (node.bin, node.offer) = (bin, offer);
                 self.limits.give_back(old_group);
@@ -346,13 +415,18 @@ impl Packer<'_, '_> {
         }
     }
 
-    fn holds(&mut self, template: &Arc<Template>, pods: &[PodId]) -> bool {
+    /// Whether a new node of this template could take the place of a planned one.
+    fn holds(&mut self, template: &Arc<Template>, old: BinId, pods: &[PodId]) -> bool {
         let snapshot = self.world.snapshot();
         let mark = self.world.mark();
+        for pod in pods {
+            self.world.unplace(snapshot.pod(*pod).class, old);
+        }
+        self.world.remove(old);
         let bin = self.world.add(template);
         let all = pods.iter().all(|pod| {
             let class = snapshot.pod(*pod).class;
-            let fits = self.world.misfit(class, bin).is_none();
+            let fits = self.world.misfit(class, bin).is_none() && self.world.counts_the_same(class, old, bin);
             if fits {
                 self.world.place(class, bin);
             }
@@ -381,6 +455,8 @@ impl Packer<'_, '_> {
 
     fn finish(mut self, asking: Vec<PodId>) -> ScaleUp {
         let snapshot = self.world.snapshot();
+        // Scale-down asks where pods can go now.
+        self.world.remove_possible_domains();
         let mut growing: BTreeSet<GroupId> = snapshot
             .machines
             .iter()
@@ -421,14 +497,23 @@ impl Packer<'_, '_> {
     }
 
     /// For every group and offering that cannot take a pod of this class on a new node: the one decisive reason. With
-    /// `nodes`, for every node too.
-    fn rejections(&self, class: ClassId, nodes: bool) -> Arc<[PodReason]> {
+    /// `waits`, that is one more pod than was placed, and there is a reason for every node too.
+    fn rejections(&mut self, class: ClassId, waits: bool) -> Arc<[PodReason]> {
         let snapshot = self.world.snapshot();
         let mut reasons = Vec::new();
         for offer in &self.offers.list {
             let refusal = match (&offer.refusal, &offer.template) {
                 (Some(refusal), _) => Some(refusal.clone()),
-                (None, Some(template)) => self.refusal(class, offer.group, template),
+                (None, Some(template)) => {
+                    let symbols = &snapshot.symbols;
+                    new_node_misfit(self.world, class, template, waits).map_or_else(
+                        || self.limits.refusal(offer.group),
+                        |misfit| {
+                            let message = format!("a new {} node: {}", template.offering, misfit.text(symbols));
+                            Some(Refusal { reason: misfit.group_reason(symbols), message, whole_group: false })
+                        },
+                    )
+                }
                 (None, None) => None,
             };
             if let Some(Refusal { reason, message, whole_group }) = refusal {
@@ -439,7 +524,7 @@ impl Packer<'_, '_> {
                 }
             }
         }
-        if nodes {
+        if waits {
             reasons.extend(snapshot.node_ids().filter_map(|node| {
                 let (reason, message) = unusable(snapshot, node).or_else(|| {
                     let misfit = self.world.misfit(class, BinId::from(node))?;
@@ -449,20 +534,6 @@ impl Packer<'_, '_> {
             }));
         }
         reasons.into()
-    }
-
-    fn refusal(&self, class: ClassId, group: GroupId, template: &Template) -> Option<Refusal> {
-        let snapshot = self.world.snapshot();
-        let symbols = &snapshot.symbols;
-        let view = template.view(&template.daemons);
-        let misfit = crate::fit::misfit(snapshot.class(class), &view, &snapshot.well_known, symbols);
-        match misfit {
-            Some(misfit) => {
-                let message = format!("a new {} node: {}", template.offering, misfit.text(symbols));
-                Some(Refusal { reason: misfit.group_reason(symbols), message, whole_group: false })
-            }
-            None => self.limits.refusal(group),
-        }
     }
 
     /// The group and template of an offer that may be bought.
@@ -488,6 +559,21 @@ impl Packer<'_, '_> {
         let cheapest = of_group.filter_map(|offer| offer.template.as_ref()).map(|template| template.hourly_price.nanos()).min();
         price.saturating_sub(cheapest.unwrap_or(0))
     }
+}
+
+/// Why a new node cannot take a pod: one more than was placed when it waits, else one of those that were placed, which
+/// constraints between pods would take for a second one.
+fn new_node_misfit(world: &mut World<'_>, class: ClassId, template: &Arc<Template>, waits: bool) -> Option<Misfit> {
+    let snapshot = world.snapshot();
+    if !waits {
+        let view = template.view(&template.daemons);
+        return fit::misfit(snapshot.class(class), &view, &snapshot.well_known, &snapshot.symbols);
+    }
+    let mark = world.mark();
+    let bin = world.add(template);
+    let misfit = world.misfit(class, bin);
+    world.rollback(mark);
+    misfit
 }
 
 /// Why a pending pod does not ask for a node, or `None` when it does.
@@ -541,20 +627,22 @@ fn destinations(world: &mut World<'_>, now: Timestamp) -> Vec<(BinId, Destinatio
     let snapshot = world.snapshot();
     let mut destinations: Vec<_> = snapshot
         .node_ids()
-        .filter(|node| unusable(snapshot, *node).is_none())
+        .filter(|node| unusable(snapshot, *node).is_none() && !is_starting(snapshot, *node))
         .map(|node| (BinId::from(node), Destination::Node(node)))
         .collect();
     for id in snapshot.machine_ids() {
         let machine = snapshot.machine(id);
-        let node = machine.node.map(|node| snapshot.node(node));
-        let deadline = match (machine.phase, node) {
+        let deadline = match (machine.phase, machine.node) {
             (_, Some(_)) => INITIALIZE_DEADLINE,
             (MachinePhase::Pending | MachinePhase::Provisioning, None) => PROVISION_DEADLINE,
             _ => JOIN_DEADLINE,
         };
         let late = machine.phase_since.is_some_and(|since| deadline < now.duration_since(since));
-        let ready = node.is_some_and(|node| node.is_ready() || node.deleting);
-        if !machine.is_coming() || late || ready {
+        let to_come = match machine.node {
+            Some(node) => is_starting(snapshot, node) && !snapshot.node(node).deleting,
+            None => machine.is_coming(),
+        };
+        if late || !to_come || machine.is_leaving() {
             continue;
         }
         let Some(template) = machine.group.and_then(|group| Template::of_machine(snapshot, machine, group)) else {
@@ -565,6 +653,16 @@ fn destinations(world: &mut World<'_>, now: Timestamp) -> Vec<(BinId, Destinatio
         destinations.push((bin, destination));
     }
     destinations
+}
+
+/// Whether this is the Node of a VPSieNode that is not done yet: not Ready for the first time, or Ready and still with a
+/// taint that it only has while it starts. Such a node counts as it is going to be.
+fn is_starting(snapshot: &Snapshot, id: NodeId) -> bool {
+    let node = snapshot.node(id);
+    let Some(machine) = node.machine.map(|machine| snapshot.machine(machine)) else { return false };
+    let well_known = &snapshot.well_known;
+    let tainted = node.taints.iter().any(|taint| taint.key == well_known.startup || taint.key == well_known.not_ready);
+    if node.is_ready() { tainted } else { machine.is_coming() }
 }
 
 /// Pods that preemption keeps room for: priority, class and node, in ascending priority.

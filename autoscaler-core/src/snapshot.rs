@@ -6,6 +6,13 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
+    constraint::{
+        Rules,
+        affinity::{AffinityTerm, Namespaces},
+        ports::HostPort,
+        spread::SpreadConstraint,
+        volumes::VolumeNeeds,
+    },
     hours::AllowedHours,
     provider::{DatacenterId, Offering, OfferingId},
     resources::Resources,
@@ -89,6 +96,10 @@ pub struct Snapshot {
     /// Objects, or parts of objects, that could not be understood, and what was done instead.
     pub problems: Vec<Problem>,
     pub(crate) pods_by_node: Vec<Vec<PodId>>,
+    /// Labels of the namespaces that are known.
+    pub(crate) namespaces: Namespaces,
+    /// What has to be counted for constraints between pods. Made last, from everything else.
+    pub(crate) rules: Rules,
 }
 
 /// Symbols of the label keys that rules look for.
@@ -104,6 +115,10 @@ pub struct WellKnown {
     pub offering: Symbol,
     /// `node.kubernetes.io/instance-type`
     pub instance_type: Symbol,
+    /// `autoscaler.vpsie.com/startup`
+    pub startup: Symbol,
+    /// `node.kubernetes.io/not-ready`
+    pub not_ready: Symbol,
     /// `kube-system`
     pub kube_system: Symbol,
     /// Name of a node that does not exist yet: a text that is no valid name, so that no selector can match it.
@@ -127,6 +142,18 @@ pub struct PodClass {
     pub tolerations: Box<[Toleration]>,
     /// Priority; no priority counts as 0.
     pub priority: i32,
+    /// Whether its deletion was requested: such a pod counts for no spread constraint.
+    pub terminating: bool,
+    /// Required terms of the pod affinity.
+    pub affinity: Box<[AffinityTerm]>,
+    /// Required terms of the pod anti-affinity.
+    pub anti_affinity: Box<[AffinityTerm]>,
+    /// Spread constraints with `DoNotSchedule`.
+    pub spread: Box<[SpreadConstraint]>,
+    /// Host ports, ordered.
+    pub ports: Box<[HostPort]>,
+    /// What its volumes ask of a node; `None` when that is nothing.
+    pub volumes: Option<Box<VolumeNeeds>>,
 }
 
 /// A pod.
@@ -268,6 +295,8 @@ pub struct Node {
     pub machine: Option<MachineId>,
     /// Its offering, from its labels or its VPSieNode.
     pub offering: Option<OfferingId>,
+    /// Most volumes that it can attach, by CSI driver; a driver that is absent has no limit.
+    pub volume_limits: Box<[(Symbol, i64)]>,
     /// Whether this operator runs on it.
     pub own: bool,
 }

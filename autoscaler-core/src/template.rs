@@ -9,9 +9,10 @@ use crate::{
     fit::{self, NodeView},
     provider::{DatacenterId, Offering, OfferingId},
     quantity::{Bytes, HourlyPrice, MilliCpu},
+    constraint::ports::Ports,
     resources::{Resource, Resources},
     selector::Labels,
-    snapshot::{GroupId, Machine, Node, NodeGroup, Snapshot},
+    snapshot::{ClassId, GroupId, Machine, Node, NodeGroup, Snapshot},
     symbol::Symbol,
     taint::Taint,
 };
@@ -50,8 +51,16 @@ pub struct Template {
     pub allocatable: Resources,
     /// What the pods of DaemonSets request.
     pub daemons: Resources,
+    /// The pods of DaemonSets that it will have.
+    pub daemon_classes: Box<[ClassId]>,
+    /// Most volumes that it can attach, by CSI driver; a driver that is absent has no limit.
+    pub volume_limits: Box<[(Symbol, i64)]>,
     /// Its name: no selector can name it.
     pub name: Symbol,
+    /// Spread rules that count such a node, ordered.
+    pub(crate) counted_by: Box<[u32]>,
+    /// Spread rules whose pods may use such a node while it has only the pods of DaemonSets, ordered.
+    pub(crate) usable_by: Box<[u32]>,
 }
 
 // === impl Template ===
@@ -110,16 +119,31 @@ impl Template {
             taints: spec.taints.clone(),
             allocatable,
             daemons: Resources::default(),
+            daemon_classes: Box::default(),
+            volume_limits: learned_from(snapshot, group, &offering.id)
+                .map(|node| node.volume_limits.clone())
+                .unwrap_or_default(),
             name: well_known.new_node,
+            counted_by: Box::default(),
+            usable_by: Box::default(),
         };
-        for daemon_set in &snapshot.daemon_sets {
-            let class = snapshot.class(daemon_set.class);
+        let mut ports = Ports::default();
+        let mut daemon_classes = Vec::new();
+        for id in snapshot.daemon_sets.iter().map(|daemon_set| daemon_set.class) {
+            let class = snapshot.class(id);
             let view = template.view(&template.daemons);
-            if fit::misfit(class, &view, well_known, &snapshot.symbols).is_none() {
+            let fits = fit::misfit(class, &view, well_known, &snapshot.symbols).is_none();
+            if fits && ports.conflict(&class.ports).is_none() {
                 template.daemons.add(&class.requests);
+                ports.take(&class.ports);
+                daemon_classes.push(id);
             }
         }
-        template
+        template.daemon_classes = daemon_classes.into();
+        let view = template.view(&template.daemons);
+        let counted_by = snapshot.rules.counting(snapshot, &view);
+        let usable_by = snapshot.rules.usable_by(snapshot, &view);
+        Self { counted_by, usable_by, ..template }
     }
 
     /// What the rules see of such a node of which this much is used.
@@ -142,8 +166,13 @@ impl Template {
     }
 }
 
-/// What the newest Ready node of the same group and offering offers, else the newest of the same offering in any group.
+/// What a node like this one offers.
 fn learned_allocatable(snapshot: &Snapshot, group: GroupId, offering: &OfferingId) -> Option<Resources> {
+    learned_from(snapshot, group, offering).map(|node| node.allocatable.clone())
+}
+
+/// The newest Ready node of the same group and offering, else the newest of the same offering in any group.
+fn learned_from<'s>(snapshot: &'s Snapshot, group: GroupId, offering: &OfferingId) -> Option<&'s Node> {
     let newest = |of_group: &dyn Fn(&Node) -> bool| {
         let usable = |node: &&Node| {
             node.is_ready() && 0 < node.allocatable.pods && node.offering.as_ref() == Some(offering) && of_group(node)
@@ -151,9 +180,7 @@ fn learned_allocatable(snapshot: &Snapshot, group: GroupId, offering: &OfferingI
         // `max_by_key` gives the last of equal ones, which is the same for the same input: nodes are ordered by name.
         snapshot.nodes.iter().filter(usable).max_by_key(|node| node.created_at)
     };
-    newest(&|node| node.group == Some(group))
-        .or_else(|| newest(&|node| node.group.is_some()))
-        .map(|node| node.allocatable.clone())
+    newest(&|node| node.group == Some(group)).or_else(|| newest(&|node| node.group.is_some()))
 }
 
 /// The size of the offering less what a kubelet of default settings keeps.

@@ -7,9 +7,14 @@
 use std::sync::Arc;
 
 use crate::{
+    constraint::{
+        BinState, Counters,
+        ports::Ports,
+        volumes::{VolumeNode, VolumesInUse},
+    },
     fit::{self, Misfit, NodeView},
     resources::Resources,
-    snapshot::{ClassId, NodeId, Snapshot},
+    snapshot::{ClassId, NodeId, PodClass, Snapshot},
     template::Template,
 };
 
@@ -26,6 +31,9 @@ pub struct Mark(usize);
 pub struct World<'s> {
     snapshot: &'s Snapshot,
     bins: Vec<Bin>,
+    counters: Counters,
+    /// Domains that count although no node is in them yet: spread rule and domain.
+    possible_domains: Vec<(u32, u32)>,
     log: Vec<Change>,
 }
 
@@ -34,6 +42,10 @@ struct Bin {
     /// What a new node would look like; `None` for a node of the snapshot.
     template: Option<Arc<Template>>,
     used: Resources,
+    ports: Ports,
+    volumes: VolumesInUse,
+    /// Whether the pods of its DaemonSets are counted for constraints: not when they are there as pods of a node.
+    counts_daemons: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +53,10 @@ enum Change {
     Placed(ClassId, BinId),
     Unplaced(ClassId, BinId),
     Added,
+    /// What the node was before.
+    State(BinId, BinState),
+    DomainAdded,
+    DomainRemoved(u32, u32),
 }
 
 // === impl BinId ===
@@ -69,16 +85,28 @@ impl<'s> World<'s> {
     /// The cluster as the snapshot has it: every node with the pods that are bound to it and have not ended.
     #[must_use]
     pub fn new(snapshot: &'s Snapshot) -> Self {
-        let bins = snapshot.node_ids().map(|node| {
-            let mut used = Resources::default();
+        let bin = Bin {
+            template: None,
+            used: Resources::default(),
+            ports: Ports::default(),
+            volumes: VolumesInUse::default(),
+            counts_daemons: false,
+        };
+        let mut world = Self {
+            snapshot,
+            bins: vec![bin; snapshot.nodes.len()],
+            counters: Counters::new(snapshot),
+            possible_domains: Vec::new(),
+            log: Vec::new(),
+        };
+        for node in snapshot.node_ids() {
             for pod in snapshot.pods_on(node).iter().map(|pod| snapshot.pod(*pod)) {
                 if !pod.is_terminal() {
-                    used.add(&snapshot.class_of(pod).requests);
+                    world.count_pod(pod.class, node.into(), true);
                 }
             }
-            Bin { template: None, used }
-        });
-        Self { snapshot, bins: bins.collect(), log: Vec::new() }
+        }
+        world
     }
 
     /// The snapshot below.
@@ -87,30 +115,59 @@ impl<'s> World<'s> {
         self.snapshot
     }
 
-    /// Adds a node that does not exist yet, with the pods of its DaemonSets on it.
+    /// Adds a node that does not exist yet, with the pods of its DaemonSets on it. It is a host of its own.
     pub fn add(&mut self, template: &Arc<Template>) -> BinId {
-        // Four billion nodes do not fit into memory.
-        let id = BinId(u32::try_from(self.bins.len()).unwrap_or(u32::MAX));
-        self.bins.push(Bin { template: Some(Arc::clone(template)), used: template.daemons.clone() });
-        self.log.push(Change::Added);
+        self.add_bin(template, None)
+    }
+
+    /// Adds a node that is starting: with what its pods hold already, if its Node exists, or the pods of its DaemonSets.
+    pub fn add_with(&mut self, template: &Arc<Template>, node: Option<NodeId>) -> BinId {
+        let started = node.and_then(|node| self.bins.get(node.index())).cloned();
+        let id = self.add_bin(template, node.filter(|_| started.is_some()));
+        if let (Some(started), Some(bin)) = (started, self.bins.last_mut()) {
+            bin.used.raise_to(&started.used);
+            bin.ports.take_all(&started.ports);
+            bin.volumes = started.volumes;
+        }
         id
     }
 
-    /// Adds a node that is starting: what its pods request already, if its Node exists, or the pods of its DaemonSets.
-    pub fn add_with(&mut self, template: &Arc<Template>, node: Option<NodeId>) -> BinId {
-        let started = node.and_then(|node| self.bins.get(node.0 as usize)).map(|bin| bin.used.clone());
-        let id = self.add(template);
-        if let (Some(used), Some(bin)) = (started, self.bins.last_mut()) {
-            bin.used.raise_to(&used);
+    /// Takes a node out of the world. Pods must have been taken off it, other than those of its DaemonSets when it does
+    /// not exist yet. Its id stays taken, and nothing fits it.
+    pub fn remove(&mut self, bin: BinId) {
+        self.change_state(bin, BinState::Gone);
+    }
+
+    /// Turns a node into what a drained node is until its VM is gone: an empty node with a taint that nobody tolerates.
+    /// Nothing fits it, and rules that look at all nodes still see it. Its pods must have been taken off it.
+    pub fn make_ghost(&mut self, bin: BinId) {
+        self.change_state(bin, BinState::Ghost);
+    }
+
+    /// Lets the topology domains of a node that could be added count as domains from now on, for spread constraints of
+    /// pods that could use it. So a Deployment is spread over datacenters before there is a node in each. Each host is a
+    /// domain of its own only once it is there.
+    pub fn add_possible_domains(&mut self, template: &Template) {
+        for (rule, domain) in self.counters.possible_domains(&self.snapshot.rules, template) {
+            self.counters.add_domain(rule, domain);
+            self.possible_domains.push((rule, domain));
+            self.log.push(Change::DomainAdded);
         }
-        id
+    }
+
+    /// Takes back every [`Self::add_possible_domains`].
+    pub fn remove_possible_domains(&mut self) {
+        while let Some((rule, domain)) = self.possible_domains.pop() {
+            self.counters.subtract_domain(rule, domain);
+            self.log.push(Change::DomainRemoved(rule, domain));
+        }
     }
 
     /// What the rules see of a node.
     #[must_use]
     #[expect(clippy::indexing_slicing, reason = "ids are made by this world")]
     pub fn view(&self, bin: BinId) -> NodeView<'_> {
-        let Bin { template, used } = &self.bins[bin.index()];
+        let Bin { template, used, .. } = &self.bins[bin.index()];
         match template {
             Some(template) => template.view(used),
             None => {
@@ -127,22 +184,52 @@ impl<'s> World<'s> {
         }
     }
 
-    /// Why one more pod of this class does not fit this node, or `None` when it fits.
+    /// Why one more pod of this class does not fit this node, or `None` when it fits: the first of kube-scheduler's Filter
+    /// plugins that says no. A node that was removed, or is about to go, counts as cordoned.
     #[must_use]
     pub fn misfit(&self, class: ClassId, bin: BinId) -> Option<Misfit> {
         let snapshot = self.snapshot;
-        fit::misfit(snapshot.class(class), &self.view(bin), &snapshot.well_known, &snapshot.symbols)
+        let pod = snapshot.class(class);
+        if self.counters.state(bin.index()) != BinState::Open {
+            return Some(Misfit::Unschedulable);
+        }
+        let view = self.view(bin);
+        fit::static_misfit(pod, &view, &snapshot.well_known, &snapshot.symbols)
+            .or_else(|| self.port_misfit(pod, bin))
+            .or_else(|| pod.requests.shortage(view.allocatable, view.used).map(Misfit::Resources))
+            .or_else(|| self.volume_misfit(pod, bin, &view))
+            .or_else(|| self.counters.misfit(&snapshot.rules, class, bin.index(), &view))
+    }
+
+    /// Whether a node that has no room for a pod of this class can get room by pods that are placed elsewhere: true for
+    /// pods with affinity to pods or with spread constraints. For all others room only shrinks while pods are placed.
+    #[must_use]
+    pub fn may_regain_room(&self, class: ClassId) -> bool {
+        self.snapshot.rules.may_regain_room(class)
+    }
+
+    /// Whether constraints between pods concern this class: its own, or those of pods that its pods are counted for.
+    #[must_use]
+    pub fn is_constrained(&self, class: ClassId) -> bool {
+        self.snapshot.rules.concern(class)
+    }
+
+    /// Whether a pod of this class can go from one node to the other without any constraint between pods noticing, other
+    /// than those that tell hosts apart.
+    #[must_use]
+    pub fn counts_the_same(&self, class: ClassId, one: BinId, other: BinId) -> bool {
+        self.counters.counts_the_same(&self.snapshot.rules, class, one.index(), other.index())
     }
 
     /// Puts a pod of this class on a node, whether it fits or not.
     pub fn place(&mut self, class: ClassId, bin: BinId) {
-        self.apply(Change::Placed(class, bin));
+        self.count_pod(class, bin, true);
         self.log.push(Change::Placed(class, bin));
     }
 
     /// Takes a pod of this class off a node.
     pub fn unplace(&mut self, class: ClassId, bin: BinId) {
-        self.apply(Change::Unplaced(class, bin));
+        self.count_pod(class, bin, false);
         self.log.push(Change::Unplaced(class, bin));
     }
 
@@ -156,20 +243,134 @@ impl<'s> World<'s> {
     pub fn rollback(&mut self, mark: Mark) {
         while mark.0 < self.log.len() {
             match self.log.pop() {
-                Some(Change::Placed(class, bin)) => self.apply(Change::Unplaced(class, bin)),
-                Some(Change::Unplaced(class, bin)) => self.apply(Change::Placed(class, bin)),
-                Some(Change::Added) => drop(self.bins.pop()),
+                Some(Change::Placed(class, bin)) => self.count_pod(class, bin, false),
+                Some(Change::Unplaced(class, bin)) => self.count_pod(class, bin, true),
+                Some(Change::Added) => self.pop_bin(),
+                Some(Change::State(bin, state)) => {
+                    self.set_state(bin, state);
+                }
+                Some(Change::DomainAdded) => {
+                    if let Some((rule, domain)) = self.possible_domains.pop() {
+                        self.counters.subtract_domain(rule, domain);
+                    }
+                }
+                Some(Change::DomainRemoved(rule, domain)) => {
+                    self.counters.add_domain(rule, domain);
+                    self.possible_domains.push((rule, domain));
+                }
                 None => {}
             }
         }
     }
 
+    fn add_bin(&mut self, template: &Arc<Template>, node: Option<NodeId>) -> BinId {
+        let snapshot = self.snapshot;
+        // Four billion nodes do not fit into memory.
+        let id = BinId(u32::try_from(self.bins.len()).unwrap_or(u32::MAX));
+        let mut ports = Ports::default();
+        for class in &template.daemon_classes {
+            ports.take(&snapshot.class(*class).ports);
+        }
+        self.bins.push(Bin {
+            template: Some(Arc::clone(template)),
+            used: template.daemons.clone(),
+            ports,
+            volumes: VolumesInUse::default(),
+            // The DaemonSet controller makes its pods when the Node appears, so they are among the pods of the Node.
+            counts_daemons: node.is_none(),
+        });
+        self.counters.add_bin(&snapshot.rules, template, node.map(NodeId::index));
+        self.count_daemons(id, true);
+        self.log.push(Change::Added);
+        id
+    }
+
+    fn pop_bin(&mut self) {
+        if let Some(last) = self.bins.len().checked_sub(1) {
+            self.count_daemons(BinId(u32::try_from(last).unwrap_or(u32::MAX)), false);
+        }
+        self.counters.pop_bin(&self.snapshot.rules);
+        self.bins.pop();
+    }
+
+    fn change_state(&mut self, bin: BinId, state: BinState) {
+        let before = self.set_state(bin, state);
+        self.log.push(Change::State(bin, before));
+    }
+
+    /// Changes what a node is, and gives what it was. The pods of DaemonSets go with a planned node.
+    fn set_state(&mut self, bin: BinId, state: BinState) -> BinState {
+        self.count_daemons(bin, false);
+        let before = self.counters.set_state(&self.snapshot.rules, bin.index(), state);
+        self.count_daemons(bin, true);
+        before
+    }
+
+    /// Counts the DaemonSet pods of a planned node, or no longer. A node that is gone has none.
+    fn count_daemons(&mut self, bin: BinId, add: bool) {
+        let rules = &self.snapshot.rules;
+        let entry = self.bins.get(bin.index()).filter(|entry| entry.counts_daemons);
+        let Some(template) = entry.and_then(|entry| entry.template.as_ref()) else { return };
+        if self.counters.state(bin.index()) == BinState::Gone {
+            return;
+        }
+        for class in template.daemon_classes.iter().copied() {
+            if add {
+                self.counters.add_pod(rules, class, bin.index());
+            } else {
+                self.counters.subtract_pod(rules, class, bin.index());
+            }
+        }
+    }
+
     #[expect(clippy::indexing_slicing, reason = "ids are made by this world")]
-    fn apply(&mut self, change: Change) {
-        match change {
-            Change::Placed(class, bin) => self.bins[bin.index()].used.add(&self.snapshot.class(class).requests),
-            Change::Unplaced(class, bin) => self.bins[bin.index()].used.subtract(&self.snapshot.class(class).requests),
-            Change::Added => {}
+    fn port_misfit(&self, pod: &PodClass, bin: BinId) -> Option<Misfit> {
+        if pod.ports.is_empty() {
+            return None;
+        }
+        self.bins[bin.index()].ports.conflict(&pod.ports).map(Misfit::PortInUse)
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "ids are made by this world")]
+    fn volume_misfit(&self, pod: &PodClass, bin: BinId, view: &NodeView<'_>) -> Option<Misfit> {
+        let needs = pod.volumes.as_deref()?;
+        let Bin { template, volumes, .. } = &self.bins[bin.index()];
+        let node = VolumeNode {
+            name: view.name,
+            labels: view.labels,
+            limits: match template {
+                Some(template) => &template.volume_limits,
+                None => &self.snapshot.node(NodeId(bin.0)).volume_limits,
+            },
+            in_use: volumes,
+        };
+        needs.misfit(&node, &self.counters.exclusive, &self.snapshot.rules.zone_keys, &self.snapshot.symbols)
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "ids are made by this world")]
+    fn count_pod(&mut self, class: ClassId, bin: BinId, add: bool) {
+        let snapshot = self.snapshot;
+        let pod = snapshot.class(class);
+        let entry = &mut self.bins[bin.index()];
+        if add {
+            entry.used.add(&pod.requests);
+            entry.ports.take(&pod.ports);
+        } else {
+            entry.used.subtract(&pod.requests);
+            entry.ports.give_back(&pod.ports);
+        }
+        if let Some(needs) = pod.volumes.as_deref() {
+            if add {
+                entry.volumes.take(needs);
+            } else {
+                entry.volumes.give_back(needs);
+            }
+            self.counters.count_exclusive(needs, add);
+        }
+        if add {
+            self.counters.add_pod(&snapshot.rules, class, bin.index());
+        } else {
+            self.counters.subtract_pod(&snapshot.rules, class, bin.index());
         }
     }
 }

@@ -165,6 +165,7 @@ impl Cluster {
             config: self.config().map(|config| &config.view),
             offerings,
             own_node,
+            ..Input::default()
         })
     }
 }

@@ -3,6 +3,14 @@
 //! `evaluate` is tried alone on random schedules; keepers are tried against a Lease API in the same process, in paused
 //! time, with links that lose, hold up and refuse what goes over them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper of a test may panic as the test may"
+)]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -317,6 +325,13 @@ fn random_schedules_never_have_two_leaders() {
     assert!(tenures > 400 * 5, "only {tenures} tenures");
 }
 
+// The API below is an axum router, and axum comes with this feature.
+#[cfg(feature = "embedded-cluster")]
+#[path = "lease/api.rs"]
+mod api;
 #[cfg(feature = "embedded-cluster")]
 #[path = "lease/keepers.rs"]
 mod keepers;
+#[cfg(feature = "embedded-cluster")]
+#[path = "lease/world.rs"]
+mod world;

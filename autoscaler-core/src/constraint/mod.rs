@@ -23,7 +23,7 @@ use crate::{
     template::Template,
 };
 
-use self::{affinity::Tally, spread::SpreadCounter, volumes::ZoneKeys};
+use self::{affinity::Tally, spread::SpreadCounter, volumes::{VolumeNeeds, ZoneKeys}};
 
 /// What has to be counted, and for whom. Part of a snapshot.
 #[derive(Clone, Debug, Default)]
@@ -113,6 +113,7 @@ pub(crate) struct Counters {
     more_domains: Vec<Vec<Option<Symbol>>>,
     tallies: Vec<Tally>,
     spreads: Vec<SpreadCounter>,
+    /// How many pods use each claim with access mode `ReadWriteOncePod`.
     pub(crate) exclusive: Vec<u32>,
 }
 
@@ -243,6 +244,15 @@ impl Counters {
     /// No longer counts a pod on a node.
     pub(crate) fn subtract_pod(&mut self, rules: &Rules, class: ClassId, bin: usize) {
         self.count_pod(rules, class, bin, Tally::subtract, SpreadCounter::subtract_pod);
+    }
+
+    /// Counts the use of claims that only one pod may use, or no longer.
+    pub(crate) fn count_exclusive(&mut self, needs: &VolumeNeeds, add: bool) {
+        for claim in &needs.exclusive {
+            if let Some(pods) = self.exclusive.get_mut(claim.index as usize) {
+                *pods = if add { pods.saturating_add(1) } else { pods.saturating_sub(1) };
+            }
+        }
     }
 
     /// The domains that a node like this would be in, for each spread rule whose pods may use it: rule and domain.
@@ -379,24 +389,30 @@ impl Counters {
 
     /// Counts a node, or no longer, for the spread rules that look at it as it is now.
     fn count_node(&mut self, rules: &Rules, bin: usize, add: bool) {
-        let Some(entry) = self.bins.get(bin) else { return };
-        let counted: &mut dyn Iterator<Item = u32> = match &entry.template {
-            Some(template) => &mut template.counted_by.iter().copied(),
-            None => &mut (0..).zip(&rules.spreads).map(|(index, _)| index),
-        };
-        for index in counted {
-            let Some(rule) = rules.spreads.get(index as usize) else { continue };
-            if !self.is_counted(rule, index, bin) {
-                continue;
-            }
-            let domain = self.domain(rules, rule.topology, bin);
-            if let (Some(counter), Some(domain)) = (self.spreads.get_mut(index as usize), domain) {
-                if add {
-                    counter.add_node(domain);
-                } else {
-                    counter.subtract_node(domain);
+        let template = self.bins.get(bin).and_then(|entry| entry.template.clone());
+        match template {
+            Some(template) => {
+                for rule in template.counted_by.iter().copied() {
+                    self.count_node_for(rules, rule, bin, add);
                 }
             }
+            None => {
+                for (rule, _) in (0..).zip(&rules.spreads) {
+                    self.count_node_for(rules, rule, bin, add);
+                }
+            }
+        }
+    }
+
+    fn count_node_for(&mut self, rules: &Rules, index: u32, bin: usize, add: bool) {
+        let Some(rule) = rules.spreads.get(index as usize).filter(|rule| self.is_counted(rule, index, bin)) else {
+            return;
+        };
+        let domain = self.domain(rules, rule.topology, bin);
+        match (self.spreads.get_mut(index as usize), domain) {
+            (Some(counter), Some(domain)) if add => counter.add_node(domain),
+            (Some(counter), Some(domain)) => counter.subtract_node(domain),
+            _ => {}
         }
     }
 

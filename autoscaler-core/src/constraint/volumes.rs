@@ -282,6 +282,25 @@ impl VolumeNeeds {
     }
 }
 
+// === impl ClaimProblem ===
+
+impl ClaimProblem {
+    /// The problem in words, to follow the name of the claim.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Awaited => "is still to be made",
+            Self::Lost => "has lost its volume",
+            Self::Deleting => "is being deleted",
+            Self::Foreign => "does not belong to the pod",
+            Self::Unbound => "is not bound, and its storage class does not wait for a pod",
+            Self::NoVolume => "is bound to a volume that does not exist",
+            Self::NoneHere => "finds no volume on this node, and its storage class makes none here",
+            Self::OtherNode => "is having its volume made for another node",
+        }
+    }
+}
+
 // === impl Disk ===
 
 impl Disk {

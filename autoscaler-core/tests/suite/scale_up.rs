@@ -264,3 +264,31 @@ fn the_order_of_the_input_does_not_show() {
     let backward = Case::new().pending("y", 2, "cpu: \"3\"", &[]).pending("x", 3, "cpu: 700m", &[]).group("b", 0, 9, "medium", &[]).group("a", 0, 9, "small", &[]);
     assert_eq!(forward.plan(), backward.plan());
 }
+
+#[test]
+fn incident_d56a10a_a_node_that_is_ready_and_still_starting_counts_as_capacity() {
+    let machine = "apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: VPSieNode\nmetadata: {name: a-1, namespace: default}\nspec: {nodeGroupName: a, instanceType: small, datacenterID: dc-1}\nstatus: {phase: PHASE, phaseSince: \"2026-01-01T11:59:00Z\"}";
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: a-1}\nspec: {taints: [{key: KEY, effect: NoSchedule}]}\nstatus: {allocatable: {cpu: 900m, memory: 1Gi, pods: \"110\"}, conditions: [{type: Ready, status: \"READY\"}]}";
+    for (phase, ready, taint) in [
+        ("Joining", "False", "node.kubernetes.io/not-ready"),
+        ("Joining", "True", "autoscaler.vpsie.com/startup"),
+        ("Joining", "True", "node.kubernetes.io/not-ready"),
+        ("Ready", "True", "node.kubernetes.io/not-ready"),
+    ] {
+        let plan = Case::new()
+            .group("a", 0, 5, "small", &[])
+            .with(&machine.replace("PHASE", phase))
+            .with(&node.replace("KEY", taint).replace("READY", ready))
+            .pending("web", 1, "cpu: 500m", &[])
+            .plan();
+        assert_eq!(bought(&plan), [], "{phase} {ready} {taint}");
+        assert_eq!(pod(&plan, "web-0").node.as_deref(), Some("a-1"), "{phase} {ready} {taint}");
+    }
+    let broken = Case::new()
+        .group("a", 0, 5, "small", &[])
+        .with(&machine.replace("PHASE", "Ready"))
+        .with(&node.replace("KEY", "node.kubernetes.io/unreachable").replace("READY", "Unknown"))
+        .pending("web", 1, "cpu: 500m", &[])
+        .plan();
+    assert_eq!(bought(&broken), [("default/a", "small", 1)], "a node that was ready and is not any more is no capacity");
+}

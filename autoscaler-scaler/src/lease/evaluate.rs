@@ -28,9 +28,7 @@ pub enum LeaseSettingsError {
     #[error("the lease duration must be whole seconds from 1 to 2147483647, not {0:?}")]
     LeaseDuration(Duration),
     /// The holder would stop only after others may act.
-    #[error(
-        "the renew deadline ({renew_deadline:?}) must be shorter than the lease duration ({lease_duration:?})"
-    )]
+    #[error("the renew deadline ({renew_deadline:?}) must be shorter than the lease duration ({lease_duration:?})")]
     RenewDeadline {
         /// The renew deadline.
         renew_deadline: Duration,
@@ -220,28 +218,16 @@ mod tests {
     #[test]
     fn a_free_lease_is_acquired() {
         assert_eq!(decide(None, Duration::ZERO), Decision::Acquire);
-        assert_eq!(
-            decide(Some(&LeaseRecord::default()), Duration::ZERO),
-            Decision::Acquire
-        );
-        assert_eq!(
-            decide(Some(&held_by("")), Duration::ZERO),
-            Decision::Acquire
-        );
+        assert_eq!(decide(Some(&LeaseRecord::default()), Duration::ZERO), Decision::Acquire);
+        assert_eq!(decide(Some(&held_by("")), Duration::ZERO), Decision::Acquire);
     }
 
     #[test]
     fn anothers_lease_is_waited_for() {
         let record = held_by("other");
         let last = seconds(15) - Duration::from_nanos(1);
-        assert_eq!(
-            decide(Some(&record), Duration::ZERO),
-            Decision::Wait(seconds(15))
-        );
-        assert_eq!(
-            decide(Some(&record), last),
-            Decision::Wait(Duration::from_nanos(1))
-        );
+        assert_eq!(decide(Some(&record), Duration::ZERO), Decision::Wait(seconds(15)));
+        assert_eq!(decide(Some(&record), last), Decision::Wait(Duration::from_nanos(1)));
         assert_eq!(decide(Some(&record), seconds(15)), Decision::Acquire);
         assert_eq!(decide(Some(&record), seconds(4000)), Decision::Acquire);
     }
@@ -252,26 +238,17 @@ mod tests {
             lease_duration: Some(seconds(60)),
             ..held_by("other")
         };
-        assert_eq!(
-            decide(Some(&long), seconds(15)),
-            Decision::Wait(seconds(45))
-        );
+        assert_eq!(decide(Some(&long), seconds(15)), Decision::Wait(seconds(45)));
         let absent = LeaseRecord {
             lease_duration: None,
             ..held_by("other")
         };
-        assert_eq!(
-            decide(Some(&absent), seconds(5)),
-            Decision::Wait(seconds(10))
-        );
+        assert_eq!(decide(Some(&absent), seconds(5)), Decision::Wait(seconds(10)));
         let endless = LeaseRecord {
             lease_duration: Some(Duration::MAX),
             ..held_by("other")
         };
-        assert!(matches!(
-            decide(Some(&endless), seconds(5)),
-            Decision::Wait(_)
-        ));
+        assert!(matches!(decide(Some(&endless), seconds(5)), Decision::Wait(_)));
     }
 
     #[test]

@@ -16,10 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{
-    Decision, LeaderToken, Leadership, LeaseCallError, LeaseError, LeaseRecord, LeaseSettings,
-    evaluate,
-};
+use super::{Decision, LeaderToken, Leadership, LeaseCallError, LeaseError, LeaseRecord, LeaseSettings, evaluate};
 
 /// One candidate for a Lease. See the [module](super) for what it guarantees.
 #[must_use = "a keeper does nothing until it runs"]
@@ -59,13 +56,7 @@ impl LeaseKeeper {
     /// `identity` is for people, and usually the name of the pod. The `holderIdentity` adds a suffix that is new for every
     /// keeper, as client-go does, so that neither a restarted process nor a second replica with the same name takes
     /// another's Lease for its own.
-    pub fn new(
-        client: Client,
-        namespace: &str,
-        name: &str,
-        identity: &str,
-        settings: LeaseSettings,
-    ) -> Self {
+    pub fn new(client: Client, namespace: &str, name: &str, identity: &str, settings: LeaseSettings) -> Self {
         // The keys of a `RandomState` come from the operating system.
         let random = RandomState::new().hash_one(identity);
         Self {
@@ -171,11 +162,7 @@ impl LeaseKeeper {
     /// Renews the Lease. `Ok` is the end of all actions after shutdown; the Lease is then still held.
     ///
     /// `confirmed_at` is the time before the last write that was acknowledged: what was proven, and when.
-    async fn lead(
-        &mut self,
-        mut confirmed_at: Instant,
-        shutdown: &CancellationToken,
-    ) -> Result<(), LeaseError> {
+    async fn lead(&mut self, mut confirmed_at: Instant, shutdown: &CancellationToken) -> Result<(), LeaseError> {
         let renew_deadline = self.settings.renew_deadline();
         let actors = self.actors.clone();
         let ended = async {
@@ -190,10 +177,7 @@ impl LeaseKeeper {
                 Decision::Renew if self.stored.is_none() => return Err(LeaseError::Deleted),
                 Decision::Renew => self.standing.lead(self.since(), valid_until),
                 Decision::Lost => {
-                    return Err(LeaseError::RenewDeadline {
-                        renew_deadline,
-                        last,
-                    });
+                    return Err(LeaseError::RenewDeadline { renew_deadline, last });
                 }
                 Decision::Acquire | Decision::Wait(_) => {
                     return Err(self.taken_over(renew_deadline, last));
@@ -262,10 +246,7 @@ impl LeaseKeeper {
 
     async fn write_released(&mut self) -> Result<(), LeaseCallError> {
         match &self.observed {
-            Some(observed)
-                if self.stored.is_some()
-                    && observed.record.holder() == Some(self.identity.as_str()) =>
-            {
+            Some(observed) if self.stored.is_some() && observed.record.holder() == Some(self.identity.as_str()) => {
                 let record = observed.record.released(Timestamp::now());
                 self.put(&record).await
             }
@@ -280,8 +261,7 @@ impl LeaseKeeper {
             Some(_) => self.observed.as_ref().map(|observed| &observed.record),
             None => None,
         };
-        let record =
-            LeaseRecord::claimed(previous, &self.identity, &self.settings, Timestamp::now());
+        let record = LeaseRecord::claimed(previous, &self.identity, &self.settings, Timestamp::now());
         let sent_at = Instant::now();
         self.put(&record).await?;
         Ok(sent_at)
@@ -294,8 +274,7 @@ impl LeaseKeeper {
             // The uid stays in, too: a replace of a Lease can create one, unless it names the uid of one that is gone.
             let mut lease = stored.clone();
             record.write_to(lease.spec.get_or_insert_default());
-            self.call(self.api.replace(&self.name, &parameters, &lease))
-                .await
+            self.call(self.api.replace(&self.name, &parameters, &lease)).await
         } else {
             let mut lease = Lease {
                 metadata: ObjectMeta {
@@ -311,8 +290,7 @@ impl LeaseKeeper {
             Ok(lease) => self.observe(lease),
             // 409 of a create: there is one. 404 of a replace: it is gone. A 404 of a create has no namespace to go to.
             Err(LeaseCallError::Api(error))
-                if code(&error) == Some(409)
-                    || (code(&error) == Some(404) && self.stored.is_some()) =>
+                if code(&error) == Some(409) || (code(&error) == Some(404) && self.stored.is_some()) =>
             {
                 Err(LeaseCallError::Conflict)
             }
@@ -337,11 +315,7 @@ impl LeaseKeeper {
             None => LeaseRecord::default(),
         };
         self.stored = Some(lease);
-        if self
-            .observed
-            .as_ref()
-            .is_none_or(|observed| observed.record != record)
-        {
+        if self.observed.as_ref().is_none_or(|observed| observed.record != record) {
             self.observed = Some(Observed {
                 record,
                 at: Instant::now(),
@@ -350,10 +324,7 @@ impl LeaseKeeper {
         Ok(())
     }
 
-    async fn call<T>(
-        &self,
-        call: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, LeaseCallError> {
+    async fn call<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, LeaseCallError> {
         let limit = self.settings.call_timeout();
         match timeout(limit, call).await {
             Ok(answer) => answer.map_err(|error| LeaseCallError::Api(Box::new(error))),
@@ -389,10 +360,7 @@ impl LeaseKeeper {
         let holder = self.holder();
         if holder.as_ref() == Some(&self.identity) {
             // The whole lease duration has passed.
-            LeaseError::RenewDeadline {
-                renew_deadline,
-                last,
-            }
+            LeaseError::RenewDeadline { renew_deadline, last }
         } else {
             LeaseError::TakenOver { holder }
         }

@@ -43,9 +43,7 @@ impl LeaseRecord {
     /// The holder, if there is one.
     #[must_use]
     pub fn holder(&self) -> Option<&str> {
-        self.holder_identity
-            .as_deref()
-            .filter(|holder| !holder.is_empty())
+        self.holder_identity.as_deref().filter(|holder| !holder.is_empty())
     }
 
     /// The record that acquires or renews the Lease for `identity` at the wall clock time `now`.
@@ -56,12 +54,7 @@ impl LeaseRecord {
     /// `renewTime` always grows, even where the wall clock was set back or has not moved: a renewal that left the record
     /// as it was would not be seen by the others.
     #[must_use]
-    pub fn claimed(
-        previous: Option<&Self>,
-        identity: &str,
-        settings: &LeaseSettings,
-        now: Timestamp,
-    ) -> Self {
+    pub fn claimed(previous: Option<&Self>, identity: &str, settings: &LeaseSettings, now: Timestamp) -> Self {
         let now = later_than(previous, now);
         let kept = previous.filter(|record| record.holder() == Some(identity));
         Self {
@@ -202,10 +195,7 @@ mod tests {
         for clock in [100, 40] {
             let renewed = LeaseRecord::claimed(Some(&first), "a", &settings(), at(clock));
             assert_ne!(renewed, first);
-            assert_eq!(
-                renewed.renew_time,
-                Some(at(100) + SignedDuration::from_micros(1))
-            );
+            assert_eq!(renewed.renew_time, Some(at(100) + SignedDuration::from_micros(1)));
         }
     }
 
