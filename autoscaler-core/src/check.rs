@@ -49,16 +49,29 @@ fn sizes(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
     for id in snapshot.group_ids() {
         let group = snapshot.group(id);
         let name = snapshot.group_name(id);
-        let nodes = || snapshot.node_ids().filter(|node| snapshot.node(*node).group == Some(id));
+        let nodes = || {
+            snapshot
+                .node_ids()
+                .filter(|node| snapshot.node(*node).group == Some(id))
+        };
         let removals = nodes().filter(|node| removed.contains(node)).count();
-        let staying = nodes().filter(|node| snapshot.node(*node).is_ready() && !leaves(snapshot, *node) && !removed.contains(node)).count();
-        let ready_removed = nodes().filter(|node| removed.contains(node) && snapshot.node(*node).is_ready()).count();
+        let staying = nodes()
+            .filter(|node| snapshot.node(*node).is_ready() && !leaves(snapshot, *node) && !removed.contains(node))
+            .count();
+        let ready_removed = nodes()
+            .filter(|node| removed.contains(node) && snapshot.node(*node).is_ready())
+            .count();
         let min = group.min_nodes as usize;
         if 0 < ready_removed && staying < min {
-            report(1, format!("{removals} removals leave {name} with {staying} Ready nodes, minNodes is {min}"));
+            report(
+                1,
+                format!("{removals} removals leave {name} with {staying} Ready nodes, minNodes is {min}"),
+            );
         }
         let failed = |machine: &Machine| machine.phase == MachinePhase::Failed;
-        let living = nodes().filter(|node| !machine_of(snapshot, *node).is_some_and(failed)).count();
+        let living = nodes()
+            .filter(|node| !machine_of(snapshot, *node).is_some_and(failed))
+            .count();
         let coming = snapshot
             .machines
             .iter()
@@ -67,7 +80,13 @@ fn sizes(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
         let created = plan.creations.iter().filter(|creation| creation.group == id).count();
         let max = group.max_nodes as usize;
         if 0 < created && max < living + coming + created {
-            report(1, format!("{created} creations bring {name} to {}, maxNodes is {max}", living + coming + created));
+            report(
+                1,
+                format!(
+                    "{created} creations bring {name} to {}, maxNodes is {max}",
+                    living + coming + created
+                ),
+            );
         }
         if group.managed {
             managed += living + coming;
@@ -78,7 +97,13 @@ fn sizes(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
         && 0 < created
         && max < managed + created
     {
-        report(1, format!("{created} creations bring the cluster to {}, maxClusterWorkers is {max}", managed + created));
+        report(
+            1,
+            format!(
+                "{created} creations bring the cluster to {}, maxClusterWorkers is {max}",
+                managed + created
+            ),
+        );
     }
 }
 
@@ -95,8 +120,19 @@ fn protected_nodes(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
             (node.own, 9, "runs this operator"),
             (node.opt_out.is_some(), 2, "opted out of removal"),
             (leaves(snapshot, removal.node), 2, "is being removed already"),
-            (node.allowed_hours.as_ref().is_some_and(|hours| !hours.contains(plan.now)), 2, "must not be removed at this hour"),
-            (node.group.is_some_and(|group| !snapshot.group(group).scale_down.enabled), 2, "belongs to a group whose scale-down is disabled"),
+            (
+                node.allowed_hours
+                    .as_ref()
+                    .is_some_and(|hours| !hours.contains(plan.now)),
+                2,
+                "must not be removed at this hour",
+            ),
+            (
+                node.group
+                    .is_some_and(|group| !snapshot.group(group).scale_down.enabled),
+                2,
+                "belongs to a group whose scale-down is disabled",
+            ),
             (!seen.insert(removal.node), 2, "is removed twice"),
         ] {
             if broken {
@@ -109,20 +145,38 @@ fn protected_nodes(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
 /// 3: removals stay inside the budgets of the groups and of the cluster.
 fn removal_budgets(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
     let drains = |of: &dyn Fn(NodeId) -> bool| {
-        plan.removals.iter().filter(|removal| !removal.moves.is_empty() && of(removal.node)).count()
+        plan.removals
+            .iter()
+            .filter(|removal| !removal.moves.is_empty() && of(removal.node))
+            .count()
     };
     let total = drains(&|_| true);
-    let managed = snapshot.nodes.iter().filter(|node| node.group.is_some_and(|group| snapshot.group(group).managed)).count();
+    let managed = snapshot
+        .nodes
+        .iter()
+        .filter(|node| node.group.is_some_and(|group| snapshot.group(group).managed))
+        .count();
     let allowed = snapshot.settings.drain_budget.of(managed);
     if allowed < total {
         report(3, format!("{total} drains, the cluster's budget is {allowed}"));
     }
     for id in snapshot.group_ids() {
         let nodes = snapshot.nodes.iter().filter(|node| node.group == Some(id)).count();
-        let allowed = snapshot.group(id).scale_down.drain_budget.unwrap_or(BudgetSize::Percent(10)).of(nodes);
+        let allowed = snapshot
+            .group(id)
+            .scale_down
+            .drain_budget
+            .unwrap_or(BudgetSize::Percent(10))
+            .of(nodes);
         let of_group = drains(&|node| snapshot.node(node).group == Some(id));
         if allowed < of_group {
-            report(3, format!("{of_group} drains in {}, its budget is {allowed}", snapshot.group_name(id)));
+            report(
+                3,
+                format!(
+                    "{of_group} drains in {}, its budget is {allowed}",
+                    snapshot.group_name(id)
+                ),
+            );
         }
     }
     let empty = plan.removals.len() - total;
@@ -156,7 +210,10 @@ fn disruption_budgets(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>)
         let allowed = budget.disruptions_allowed as usize;
         if allowed < moved && (1 < nodes.len() || allowed == 0) {
             let name = format!("{}/{}", snapshot.text(budget.namespace), snapshot.text(budget.name));
-            report(3, format!("{moved} pods of PodDisruptionBudget {name} move, it allows {allowed}"));
+            report(
+                3,
+                format!("{moved} pods of PodDisruptionBudget {name} move, it allows {allowed}"),
+            );
         }
     }
 }
@@ -169,14 +226,21 @@ fn placements(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
     placings.extend(assignments(snapshot, plan, &mut world, report));
     place_all(&mut world, &mut placings);
     // Room that preemption keeps for other pods may be what a constraint waits for.
-    for pod in snapshot.pods.iter().filter(|pod| !pod.bound && !pod.is_terminal() && pod.deletion.is_none()) {
+    for pod in snapshot
+        .pods
+        .iter()
+        .filter(|pod| !pod.bound && !pod.is_terminal() && pod.deletion.is_none())
+    {
         if let Some(node) = pod.nominated {
             world.place(pod.class, node.into());
         }
     }
     place_all(&mut world, &mut placings);
     for (placing, misfit) in misfits(&world, &placings) {
-        report(5, format!("{} does not fit {}: {misfit}", placing.pod(snapshot), placing.target));
+        report(
+            5,
+            format!("{} does not fit {}: {misfit}", placing.pod(snapshot), placing.target),
+        );
     }
     moves(snapshot, plan, &mut world, report);
 }
@@ -223,12 +287,21 @@ fn misfits<'p>(world: &World<'_>, placings: &'p [Placing]) -> Vec<(&'p Placing, 
 }
 
 /// Pods by class and node. `name` is the node in words.
-fn gather(snapshot: &Snapshot, pods: impl Iterator<Item = (PodId, BinId)>, name: impl Fn(BinId) -> String) -> Vec<Placing> {
+fn gather(
+    snapshot: &Snapshot,
+    pods: impl Iterator<Item = (PodId, BinId)>,
+    name: impl Fn(BinId) -> String,
+) -> Vec<Placing> {
     let mut gathered: BTreeMap<(BinId, ClassId), Vec<PodId>> = BTreeMap::new();
     for (pod, to) in pods {
         gathered.entry((to, snapshot.pod(pod).class)).or_default().push(pod);
     }
-    let placing = |((to, class), pods)| Placing { class, to, pods, target: name(to) };
+    let placing = |((to, class), pods)| Placing {
+        class,
+        to,
+        pods,
+        target: name(to),
+    };
     gathered.into_iter().map(placing).collect()
 }
 
@@ -238,10 +311,12 @@ fn fitting(snapshot: &Snapshot, plan: &Plan, world: &mut World<'_>, report: &mut
     let mut names = BTreeMap::new();
     let mut pods = Vec::new();
     for report_of_pod in &plan.pods {
-        let PodVerdict::FitsExisting(destination) = report_of_pod.verdict else { continue };
+        let PodVerdict::FitsExisting(destination) = report_of_pod.verdict else {
+            continue;
+        };
         let starting = match destination {
             Destination::Machine(machine) => Some(machine),
-            Destination::Node(node) => snapshot.node(node).machine.filter(|_| !snapshot.node(node).is_ready()),
+            Destination::Node(node) => snapshot.node(node).machine.filter(|_| starts(snapshot, node)),
         };
         let bin = match (starting, destination) {
             (Some(machine), _) => to_come.get(&machine).copied().or_else(|| {
@@ -262,7 +337,9 @@ fn fitting(snapshot: &Snapshot, plan: &Plan, world: &mut World<'_>, report: &mut
         names.insert(bin, destination.name(snapshot).to_owned());
         pods.push((report_of_pod.pod, bin));
     }
-    gather(snapshot, pods.into_iter(), |bin| names.get(&bin).cloned().unwrap_or_default())
+    gather(snapshot, pods.into_iter(), |bin| {
+        names.get(&bin).cloned().unwrap_or_default()
+    })
 }
 
 /// 5: pods of planned nodes, each of which is added to the world.
@@ -274,7 +351,14 @@ fn assignments(snapshot: &Snapshot, plan: &Plan, world: &mut World<'_>, report: 
         let known = templates.entry((creation.group, &creation.offering));
         let template = known.or_insert_with(|| template_of(snapshot, creation.group, creation).map(Template::shared));
         let Some(template) = template else {
-            report(5, format!("{} is not for sale for {}", creation.offering, snapshot.group_name(creation.group)));
+            report(
+                5,
+                format!(
+                    "{} is not for sale for {}",
+                    creation.offering,
+                    snapshot.group_name(creation.group)
+                ),
+            );
             continue;
         };
         let bin = world.add(template);
@@ -293,7 +377,12 @@ fn moves(snapshot: &Snapshot, plan: &Plan, world: &mut World<'_>, report: &mut R
     let removed: BTreeSet<NodeId> = plan.removals.iter().map(|removal| removal.node).collect();
     let name = |node: NodeId| snapshot.text(snapshot.node(node).name);
     for PlannedRemoval { node: from, moves, .. } in &plan.removals {
-        for pod in snapshot.pods_on(*from).iter().map(|pod| snapshot.pod(*pod)).filter(|pod| !pod.is_terminal()) {
+        for pod in snapshot
+            .pods_on(*from)
+            .iter()
+            .map(|pod| snapshot.pod(*pod))
+            .filter(|pod| !pod.is_terminal())
+        {
             world.unplace(pod.class, (*from).into());
         }
         world.make_ghost((*from).into());
@@ -305,7 +394,10 @@ fn moves(snapshot: &Snapshot, plan: &Plan, world: &mut World<'_>, report: &mut R
                 report(4, format!("{pod} moves twice, or is not on the node that is removed"));
             }
             if removed.contains(&step.to) || !snapshot.node(step.to).is_ready() || leaves(snapshot, step.to) {
-                report(4, format!("{pod} moves to {}, which does not stay Ready", name(step.to)));
+                report(
+                    4,
+                    format!("{pod} moves to {}, which does not stay Ready", name(step.to)),
+                );
             }
             targets.insert(BinId::from(step.to), name(step.to).to_owned());
         }
@@ -333,38 +425,75 @@ fn needless_creations(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>)
         if empty == 0 {
             continue;
         }
-        let staying = snapshot.node_ids().filter(|node| snapshot.node(*node).group == Some(id) && !leaves(snapshot, *node));
-        let coming = snapshot.machines.iter().filter(|machine| machine.group == Some(id) && machine.node.is_none() && machine.is_coming());
-        let failed = snapshot.machines.iter().filter(|machine| machine.group == Some(id) && machine.node.is_some() && machine.phase == MachinePhase::Failed);
+        let staying = snapshot
+            .node_ids()
+            .filter(|node| snapshot.node(*node).group == Some(id) && !leaves(snapshot, *node));
+        let coming = snapshot
+            .machines
+            .iter()
+            .filter(|machine| machine.group == Some(id) && machine.node.is_none() && machine.is_coming());
+        let failed = snapshot.machines.iter().filter(|machine| {
+            machine.group == Some(id) && machine.node.is_some() && machine.phase == MachinePhase::Failed
+        });
         let with_pods = of_group().count() - empty;
         let size = (staying.count() + coming.count() + with_pods + empty).saturating_sub(failed.count());
         let min = snapshot.group(id).min_nodes as usize;
         if min < size {
-            report(6, format!("{empty} new nodes of {} carry no pod, and bring it to {size} with minNodes {min}", snapshot.group_name(id)));
+            report(
+                6,
+                format!(
+                    "{empty} new nodes of {} carry no pod, and bring it to {size} with minNodes {min}",
+                    snapshot.group_name(id)
+                ),
+            );
         }
     }
 }
 
 /// 7: nothing is removed from a group that grows.
 fn growing_groups(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
-    let coming = snapshot.machines.iter().filter(|machine| machine.is_coming()).filter_map(|machine| machine.group);
-    let growing: BTreeSet<GroupId> = coming.chain(plan.creations.iter().map(|creation| creation.group)).collect();
+    let coming = snapshot
+        .machines
+        .iter()
+        .filter(|machine| machine.is_coming())
+        .filter_map(|machine| machine.group);
+    let growing: BTreeSet<GroupId> = coming
+        .chain(plan.creations.iter().map(|creation| creation.group))
+        .collect();
     for removal in &plan.removals {
         if growing.contains(&removal.group) {
             let name = snapshot.text(snapshot.node(removal.node).name);
-            report(7, format!("{name} is to be removed while {} grows", snapshot.group_name(removal.group)));
+            report(
+                7,
+                format!(
+                    "{name} is to be removed while {} grows",
+                    snapshot.group_name(removal.group)
+                ),
+            );
         }
     }
 }
 
 fn template_of(snapshot: &Snapshot, group: GroupId, creation: &crate::plan::Creation) -> Option<Template> {
     let sold = snapshot.group(group).offerings.contains(&creation.offering);
-    let offering = snapshot.offering(&creation.offering, &creation.datacenter).filter(|offering| sold && offering.available)?;
+    let offering = snapshot
+        .offering(&creation.offering, &creation.datacenter)
+        .filter(|offering| sold && offering.available)?;
     Some(Template::new(snapshot, group, offering))
 }
 
 fn machine_of(snapshot: &Snapshot, node: NodeId) -> Option<&Machine> {
     snapshot.node(node).machine.map(|machine| snapshot.machine(machine))
+}
+
+/// Whether a Node is not what it is going to be: not Ready, or with a taint that it only has while it starts.
+fn starts(snapshot: &Snapshot, node: NodeId) -> bool {
+    let (node, well_known) = (snapshot.node(node), &snapshot.well_known);
+    !node.is_ready()
+        || node
+            .taints
+            .iter()
+            .any(|taint| [well_known.startup, well_known.not_ready].contains(&taint.key))
 }
 
 fn leaves(snapshot: &Snapshot, node: NodeId) -> bool {

@@ -162,7 +162,10 @@ pub struct MisfitText<'a> {
 #[must_use]
 pub fn misfit(class: &PodClass, node: &NodeView<'_>, well_known: &WellKnown, symbols: &Symbols) -> Option<Misfit> {
     static_misfit(class, node, well_known, symbols).or_else(|| {
-        class.requests.shortage(node.allocatable, node.used).map(Misfit::Resources)
+        class
+            .requests
+            .shortage(node.allocatable, node.used)
+            .map(Misfit::Resources)
     })
 }
 
@@ -175,7 +178,11 @@ pub fn static_misfit(
     symbols: &Symbols,
 ) -> Option<Misfit> {
     if node.unschedulable {
-        let cordon = Taint { key: well_known.unschedulable, value: Symbol::EMPTY, effect: Effect::NoSchedule };
+        let cordon = Taint {
+            key: well_known.unschedulable,
+            value: Symbol::EMPTY,
+            effect: Effect::NoSchedule,
+        };
         if !class.tolerations.iter().any(|toleration| toleration.tolerates(&cordon)) {
             return Some(Misfit::Unschedulable);
         }
@@ -255,7 +262,12 @@ impl fmt::Display for MisfitText<'_> {
                 write!(f, "does not tolerate the taint {key}={value}:{}", taint.effect.as_str())
             }
             Misfit::NodeSelector { key, value } => {
-                write!(f, "the node selector asks for {}={}", symbols.text(*key), symbols.text(*value))
+                write!(
+                    f,
+                    "the node selector asks for {}={}",
+                    symbols.text(*key),
+                    symbols.text(*value)
+                )
             }
             Misfit::NodeAffinity => f.write_str("no term of the required node affinity matches"),
             Misfit::Resources(shortage) => {
@@ -272,14 +284,31 @@ impl fmt::Display for MisfitText<'_> {
             Misfit::ClaimMissing { claim } => write!(f, "claim {} does not exist", symbols.text(*claim)),
             Misfit::DiskInUse { disk } => write!(f, "disk {} is in use by a pod of the node", symbols.text(*disk)),
             Misfit::ClaimInUse { claim } => {
-                write!(f, "claim {} is ReadWriteOncePod and in use by another pod", symbols.text(*claim))
+                write!(
+                    f,
+                    "claim {} is ReadWriteOncePod and in use by another pod",
+                    symbols.text(*claim)
+                )
             }
-            Misfit::VolumeLimit { driver, new, attached, limit } => {
-                write!(f, "{}: attaches {new} more volumes to {attached}, limit {limit}", symbols.text(*driver))
+            Misfit::VolumeLimit {
+                driver,
+                new,
+                attached,
+                limit,
+            } => {
+                write!(
+                    f,
+                    "{}: attaches {new} more volumes to {attached}, limit {limit}",
+                    symbols.text(*driver)
+                )
             }
             Misfit::Claim { claim, problem } => write!(f, "claim {} {}", symbols.text(*claim), problem.as_str()),
             Misfit::VolumeNodeAffinity { volume } => {
-                write!(f, "volume {} cannot be used on this node by its node affinity", symbols.text(*volume))
+                write!(
+                    f,
+                    "volume {} cannot be used on this node by its node affinity",
+                    symbols.text(*volume)
+                )
             }
             Misfit::VolumeZone { volume, key, node } => {
                 let (volume, key) = (symbols.text(*volume), symbols.text(*key));
@@ -291,7 +320,14 @@ impl fmt::Display for MisfitText<'_> {
             Misfit::SpreadKeyMissing { key } | Misfit::PodAffinityKeyMissing { key } => {
                 write!(f, "the node lacks the topology label {}", symbols.text(*key))
             }
-            Misfit::Spread { key, domain, max_skew, skew, pods, minimum } => {
+            Misfit::Spread {
+                key,
+                domain,
+                max_skew,
+                skew,
+                pods,
+                minimum,
+            } => {
                 let (key, domain) = (symbols.text(*key), symbols.text(*domain));
                 write!(
                     f,

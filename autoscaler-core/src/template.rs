@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use crate::{
+    constraint::ports::Ports,
     fit::{self, NodeView},
     provider::{DatacenterId, Offering, OfferingId},
     quantity::{Bytes, HourlyPrice, MilliCpu},
-    constraint::ports::Ports,
     resources::{Resource, Resources},
     selector::Labels,
     snapshot::{ClassId, GroupId, Machine, Node, NodeGroup, Snapshot},
@@ -77,9 +77,24 @@ impl Template {
     /// The node that a VPSieNode is going to be. Its Node, when there is one, already says what it offers.
     #[must_use]
     pub fn of_machine(snapshot: &Snapshot, machine: &Machine, group: GroupId) -> Option<Self> {
-        let offering = snapshot.offering(&machine.offering, &machine.datacenter);
         let node = machine.node.map(|node| snapshot.node(node));
-        let reported = node.map(|node| node.allocatable.clone()).filter(|allocatable| 0 < allocatable.pods);
+        let mut template = Self::of_machine_and_node(snapshot, machine, node, group)?;
+        if let Some(node) = node.filter(|node| !node.volume_limits.is_empty()) {
+            template.volume_limits.clone_from(&node.volume_limits);
+        }
+        Some(template)
+    }
+
+    fn of_machine_and_node(
+        snapshot: &Snapshot,
+        machine: &Machine,
+        node: Option<&Node>,
+        group: GroupId,
+    ) -> Option<Self> {
+        let offering = snapshot.offering(&machine.offering, &machine.datacenter);
+        let reported = node
+            .map(|node| node.allocatable.clone())
+            .filter(|allocatable| 0 < allocatable.pods);
         match (offering, reported) {
             (Some(offering), Some(allocatable)) => Some(Self::with_allocatable(snapshot, group, offering, allocatable)),
             (Some(offering), None) => Some(Self::new(snapshot, group, offering)),
@@ -143,7 +158,11 @@ impl Template {
         let view = template.view(&template.daemons);
         let counted_by = snapshot.rules.counting(snapshot, &view);
         let usable_by = snapshot.rules.usable_by(snapshot, &view);
-        Self { counted_by, usable_by, ..template }
+        Self {
+            counted_by,
+            usable_by,
+            ..template
+        }
     }
 
     /// What the rules see of such a node of which this much is used.
@@ -185,7 +204,8 @@ fn learned_from<'s>(snapshot: &'s Snapshot, group: GroupId, offering: &OfferingI
 
 /// The size of the offering less what a kubelet of default settings keeps.
 fn estimated_allocatable(offering: &Offering, group: &NodeGroup) -> Resources {
-    let percent = |amount: i64, percent: i64| i64::try_from(i128::from(amount) * i128::from(percent) / 100).unwrap_or(0);
+    let percent =
+        |amount: i64, percent: i64| i64::try_from(i128::from(amount) * i128::from(percent) / 100).unwrap_or(0);
     let (memory, disk) = (offering.memory.0, offering.disk.0);
     let mut reserved = Resources {
         cpu: DEFAULT_RESERVED_CPU,

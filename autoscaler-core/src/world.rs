@@ -196,7 +196,11 @@ impl<'s> World<'s> {
         let view = self.view(bin);
         fit::static_misfit(pod, &view, &snapshot.well_known, &snapshot.symbols)
             .or_else(|| self.port_misfit(pod, bin))
-            .or_else(|| pod.requests.shortage(view.allocatable, view.used).map(Misfit::Resources))
+            .or_else(|| {
+                pod.requests
+                    .shortage(view.allocatable, view.used)
+                    .map(Misfit::Resources)
+            })
             .or_else(|| self.volume_misfit(pod, bin, &view))
             .or_else(|| self.counters.misfit(&snapshot.rules, class, bin.index(), &view))
     }
@@ -218,7 +222,8 @@ impl<'s> World<'s> {
     /// than those that tell hosts apart.
     #[must_use]
     pub fn counts_the_same(&self, class: ClassId, one: BinId, other: BinId) -> bool {
-        self.counters.counts_the_same(&self.snapshot.rules, class, one.index(), other.index())
+        self.counters
+            .counts_the_same(&self.snapshot.rules, class, one.index(), other.index())
     }
 
     /// Puts a pod of this class on a node, whether it fits or not.
@@ -279,7 +284,8 @@ impl<'s> World<'s> {
             // The DaemonSet controller makes its pods when the Node appears, so they are among the pods of the Node.
             counts_daemons: node.is_none(),
         });
-        self.counters.add_bin(&snapshot.rules, template, node.map(NodeId::index));
+        self.counters
+            .add_bin(&snapshot.rules, template, node.map(NodeId::index));
         self.count_daemons(id, true);
         self.log.push(Change::Added);
         id
@@ -310,7 +316,9 @@ impl<'s> World<'s> {
     fn count_daemons(&mut self, bin: BinId, add: bool) {
         let rules = &self.snapshot.rules;
         let entry = self.bins.get(bin.index()).filter(|entry| entry.counts_daemons);
-        let Some(template) = entry.and_then(|entry| entry.template.as_ref()) else { return };
+        let Some(template) = entry.and_then(|entry| entry.template.as_ref()) else {
+            return;
+        };
         if self.counters.state(bin.index()) == BinState::Gone {
             return;
         }
@@ -344,7 +352,12 @@ impl<'s> World<'s> {
             },
             in_use: volumes,
         };
-        needs.misfit(&node, &self.counters.exclusive, &self.snapshot.rules.zone_keys, &self.snapshot.symbols)
+        needs.misfit(
+            &node,
+            &self.counters.exclusive,
+            &self.snapshot.rules.zone_keys,
+            &self.snapshot.symbols,
+        )
     }
 
     #[expect(clippy::indexing_slicing, reason = "ids are made by this world")]

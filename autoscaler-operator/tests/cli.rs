@@ -1,5 +1,7 @@
 //! The commands as a user runs them: the binary, its output and its exit status.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
+
 use std::{
     io::Write,
     path::{Path, PathBuf},

@@ -32,18 +32,37 @@ impl Events {
     /// A writer for events of this replica, for example of the pod `instance`.
     #[must_use]
     pub fn new(client: Client, instance: impl Into<String>) -> Self {
-        let reporter = Reporter { controller: REPORTER.to_owned(), instance: Some(instance.into()) };
-        Self { recorder: Recorder::new(client, reporter) }
+        let reporter = Reporter {
+            controller: REPORTER.to_owned(),
+            instance: Some(instance.into()),
+        };
+        Self {
+            recorder: Recorder::new(client, reporter),
+        }
     }
 
     /// Tells good or neutral news: `action` is what was done, `reason` the same in one word of CamelCase.
-    pub async fn normal(&self, regarding: &ObjectReference, action: &str, reason: &str, note: impl Into<String> + Send) {
-        self.publish(EventType::Normal, regarding, action, reason, note.into()).await;
+    pub async fn normal(
+        &self,
+        regarding: &ObjectReference,
+        action: &str,
+        reason: &str,
+        note: impl Into<String> + Send,
+    ) {
+        self.publish(EventType::Normal, regarding, action, reason, note.into())
+            .await;
     }
 
     /// Tells bad news.
-    pub async fn warning(&self, regarding: &ObjectReference, action: &str, reason: &str, note: impl Into<String> + Send) {
-        self.publish(EventType::Warning, regarding, action, reason, note.into()).await;
+    pub async fn warning(
+        &self,
+        regarding: &ObjectReference,
+        action: &str,
+        reason: &str,
+        note: impl Into<String> + Send,
+    ) {
+        self.publish(EventType::Warning, regarding, action, reason, note.into())
+            .await;
     }
 
     async fn publish(&self, type_: EventType, regarding: &ObjectReference, action: &str, reason: &str, note: String) {
@@ -74,7 +93,10 @@ impl fmt::Debug for Events {
 /// The note, cut to what the API server takes.
 fn shortened(mut note: String) -> String {
     if NOTE_LIMIT < note.len() {
-        let end = (0..=NOTE_LIMIT - '…'.len_utf8()).rev().find(|end| note.is_char_boundary(*end)).unwrap_or(0);
+        let end = (0..=NOTE_LIMIT - '…'.len_utf8())
+            .rev()
+            .find(|end| note.is_char_boundary(*end))
+            .unwrap_or(0);
         note.truncate(end);
         note.push('…');
     }

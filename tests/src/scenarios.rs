@@ -90,7 +90,7 @@ pub async fn b22_labels_and_taints_before_schedulable(mut world: World) {
     assert_eq!(node.labels().get(api::labels::NODE_GROUP).map(String::as_str), Some("gpu"));
     let (states, task) = watched;
     task.abort();
-    let states = states.lock().unwrap();
+    let states = states.lock().unwrap().clone();
     assert!(!states.is_empty());
     for state in states.iter().filter(|state| state.schedulable) {
         assert!(state.complete, "the node could be scheduled to without the labels and taints of its group: {states:?}");

@@ -112,7 +112,7 @@ impl World {
         let parts = Parts::Embedded { _controllers: cluster.start_controllers(), _scheduler: Scheduler::start(&cluster) };
         let world = Self {
             clients: Clients::in_process(client.clone()),
-            pace: Pace { window: 600, patience: Duration::from_secs(4 * 3600), look: Duration::from_secs(1) },
+            pace: Pace { window: 600, patience: Duration::from_secs(4 * 3600), look: Duration::from_secs(5) },
             _machines: Machines::start(mock.clone(), Arc::clone(&kubelets), catalogue),
             client,
             mock,
@@ -172,15 +172,14 @@ impl World {
         for crd in api::crds() {
             crds.create(&PostParams::default(), &crd).await.unwrap();
         }
-        for crd in api::crds() {
-            let name = crd.name_any();
-            self.until(&format!("{name} is established"), async || {
-                let status = crds.get(&name).await.unwrap().status;
-                let conditions = status.and_then(|status| status.conditions).unwrap_or_default();
-                conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True")
-            })
-            .await;
-        }
+        // A new resource is established before its storage answers.
+        self.until("the new resources can be listed", async || {
+            let all = ListParams::default();
+            Api::<api::NodeGroup>::all(self.client.clone()).list(&all).await.is_ok()
+                && Api::<api::VPSieNode>::all(self.client.clone()).list(&all).await.is_ok()
+                && Api::<api::AutoscalerConfig>::all(self.client.clone()).list(&all).await.is_ok()
+        })
+        .await;
     }
 
     /// Starts an operator in this process.

@@ -2,5 +2,5 @@
 
 mod control_plane;
 mod crds;
-mod kill;
+mod process;
 mod scaling;

@@ -57,7 +57,9 @@ impl AffinityTerm {
 
     /// Whether the term means pods with these labels, wherever they are.
     pub(crate) fn selects(&self, labels: &Labels, symbols: &Symbols) -> bool {
-        self.selector.as_ref().is_some_and(|selector| selector.matches(labels, symbols))
+        self.selector
+            .as_ref()
+            .is_some_and(|selector| selector.matches(labels, symbols))
     }
 }
 
@@ -109,10 +111,18 @@ mod tests {
     #[test]
     fn namespaces_by_name_and_by_label_are_united() {
         let mut symbols = Symbols::default();
-        let [shop, bank, lost, team, a, b] = ["shop", "bank", "lost", "team", "a", "b"].map(|text| symbols.intern(text));
-        let known: Namespaces =
-            [(shop, Labels::new([(team, a)])), (bank, Labels::new([(team, b)]))].into_iter().collect();
-        let selector = |operator| LabelSelector(Box::new([Requirement { key: team, operator, values: Box::new([b]) }]));
+        let [shop, bank, lost, team, a, b] =
+            ["shop", "bank", "lost", "team", "a", "b"].map(|text| symbols.intern(text));
+        let known: Namespaces = [(shop, Labels::new([(team, a)])), (bank, Labels::new([(team, b)]))]
+            .into_iter()
+            .collect();
+        let selector = |operator| {
+            LabelSelector(Box::new([Requirement {
+                key: team,
+                operator,
+                values: Box::new([b]),
+            }]))
+        };
         let term = |namespaces: &[Symbol], namespace_selector| AffinityTerm {
             namespaces: namespaces.into(),
             namespace_selector,
@@ -125,8 +135,14 @@ mod tests {
             [shop, bank, lost].map(|namespace| term.covers_as_incoming(namespace, &known, &symbols))
         };
         assert_eq!(existing(&term(&[shop], None)), [true, false, false]);
-        assert_eq!(existing(&term(&[shop], Some(selector(Operator::In)))), [true, true, false]);
-        assert_eq!(incoming(&term(&[shop], Some(selector(Operator::In)))), [true, true, false]);
+        assert_eq!(
+            existing(&term(&[shop], Some(selector(Operator::In)))),
+            [true, true, false]
+        );
+        assert_eq!(
+            incoming(&term(&[shop], Some(selector(Operator::In)))),
+            [true, true, false]
+        );
         assert_eq!(existing(&term(&[], Some(LabelSelector::default()))), [true, true, true]);
         let not_in = term(&[], Some(selector(Operator::NotIn)));
         assert_eq!(existing(&not_in), [true, false, true]);

@@ -16,8 +16,8 @@ use crate::{
 use super::{
     read,
     volumes::{
-        Attachment, BoundVolume, CandidateVolume, ClaimProblem, Disk, DiskKind, ExclusiveClaim, Topologies, UnboundClaim,
-        VolumeNeeds, ZoneLabel,
+        Attachment, BoundVolume, CandidateVolume, ClaimProblem, Disk, DiskKind, ExclusiveClaim, Topologies,
+        UnboundClaim, VolumeNeeds, ZoneLabel,
     },
 };
 
@@ -30,7 +30,10 @@ const SIZE: &str = "storage";
 /// Zone and region labels of volumes, with the name of each of today.
 const ZONE_LABELS: [(&str, &str); 4] = [
     ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
-    ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
+    (
+        "failure-domain.beta.kubernetes.io/region",
+        "topology.kubernetes.io/region",
+    ),
     ("topology.kubernetes.io/zone", "topology.kubernetes.io/zone"),
     ("topology.kubernetes.io/region", "topology.kubernetes.io/region"),
 ];
@@ -68,17 +71,31 @@ impl<'a> Storage<'a> {
     ) -> Self {
         let claims: BTreeMap<_, _> = claims
             .iter()
-            .map(|claim| ((claim.metadata.namespace.as_str(), claim.metadata.name.as_str()), *claim))
+            .map(|claim| {
+                (
+                    (claim.metadata.namespace.as_str(), claim.metadata.name.as_str()),
+                    *claim,
+                )
+            })
             .collect();
         let limited = nodes.iter().flat_map(|node| &node.spec.drivers).filter(|driver| {
-            driver.allocatable.as_ref().is_some_and(|allocatable| allocatable.count.is_some())
+            driver
+                .allocatable
+                .as_ref()
+                .is_some_and(|allocatable| allocatable.count.is_some())
         });
-        let exclusive = claims.iter().filter(|(_, claim)| {
-            claim.spec.access_modes.iter().any(|mode| mode == READ_WRITE_ONCE_POD)
-        });
+        let exclusive = claims
+            .iter()
+            .filter(|(_, claim)| claim.spec.access_modes.iter().any(|mode| mode == READ_WRITE_ONCE_POD));
         Self {
-            volumes: volumes.iter().map(|volume| (volume.metadata.name.as_str(), *volume)).collect(),
-            classes: classes.iter().map(|class| (class.metadata.name.as_str(), *class)).collect(),
+            volumes: volumes
+                .iter()
+                .map(|volume| (volume.metadata.name.as_str(), *volume))
+                .collect(),
+            classes: classes
+                .iter()
+                .map(|class| (class.metadata.name.as_str(), *class))
+                .collect(),
             nodes: nodes.iter().map(|node| (node.metadata.name.as_str(), *node)).collect(),
             limited_drivers: limited.map(|driver| driver.name.as_str()).collect(),
             exclusive: exclusive.map(|(name, _)| *name).zip(0..).collect(),
@@ -93,7 +110,10 @@ impl<'a> Storage<'a> {
 
     /// Most volumes by driver that a node can attach.
     pub(crate) fn limits(&self, node: &str, symbols: &mut Symbols) -> Box<[(Symbol, i64)]> {
-        let drivers = self.nodes.get(node).map_or(&[][..], |node| node.spec.drivers.as_slice());
+        let drivers = self
+            .nodes
+            .get(node)
+            .map_or(&[][..], |node| node.spec.drivers.as_slice());
         let limited = drivers.iter().filter_map(|driver| {
             let count = driver.allocatable.as_ref()?.count?;
             Some((symbols.intern(&driver.name), i64::from(count)))
@@ -102,9 +122,18 @@ impl<'a> Storage<'a> {
     }
 
     /// What the volumes of a pod ask of a node, or `None` when they ask nothing.
-    pub(crate) fn needs(&self, metadata: &ObjectMeta, spec: &PodSpec, symbols: &mut Symbols) -> Option<Box<VolumeNeeds>> {
+    pub(crate) fn needs(
+        &self,
+        metadata: &ObjectMeta,
+        spec: &PodSpec,
+        symbols: &mut Symbols,
+    ) -> Option<Box<VolumeNeeds>> {
         let mut needs = VolumeNeeds::default();
-        let claims: Vec<_> = spec.volumes.iter().filter_map(|volume| self.claim_of(metadata, volume)).collect();
+        let claims: Vec<_> = spec
+            .volumes
+            .iter()
+            .filter_map(|volume| self.claim_of(metadata, volume))
+            .collect();
         let namespace = metadata.namespace.as_str();
         let mounted = || claims.iter().filter(|claim| !claim.ephemeral);
         let absent = mounted().find(|claim| claim.claim.is_none());
@@ -112,22 +141,35 @@ impl<'a> Storage<'a> {
         needs.disks = spec.volumes.iter().filter_map(|volume| disk(volume, symbols)).collect();
         let exclusive = mounted().filter_map(|claim| {
             let index = self.exclusive.get(&(namespace, claim.name.as_str()))?;
-            Some(ExclusiveClaim { index: *index, name: qualified(namespace, &claim.name, symbols) })
+            Some(ExclusiveClaim {
+                index: *index,
+                name: qualified(namespace, &claim.name, symbols),
+            })
         });
         needs.exclusive = exclusive.collect();
         let existing = || claims.iter().filter_map(|claim| claim.claim);
         let attachments: BTreeSet<_> = existing().filter_map(|claim| self.attachment(claim, symbols)).collect();
         needs.attachments = attachments.into_iter().collect();
-        let unusable = claims.iter().find_map(|of_pod| Some((of_pod, unusable(metadata, of_pod)?)));
+        let unusable = claims
+            .iter()
+            .find_map(|of_pod| Some((of_pod, unusable(metadata, of_pod)?)));
         // Claims that should be bound are looked at only when all of them can be used as such.
         let unusable = unusable.or_else(|| {
-            let unbound = |of_pod: &&ClaimOf<'_>| of_pod.claim.is_some_and(|claim| !is_bound(claim) && !self.waits(claim));
-            claims.iter().find(unbound).map(|of_pod| (of_pod, ClaimProblem::Unbound))
+            let unbound =
+                |of_pod: &&ClaimOf<'_>| of_pod.claim.is_some_and(|claim| !is_bound(claim) && !self.waits(claim));
+            claims
+                .iter()
+                .find(unbound)
+                .map(|of_pod| (of_pod, ClaimProblem::Unbound))
         });
         needs.unusable = unusable.map(|(of_pod, problem)| (qualified(namespace, &of_pod.name, symbols), problem));
-        let bound = existing().filter(|claim| is_bound(claim)).filter_map(|claim| self.bound(claim, symbols));
+        let bound = existing()
+            .filter(|claim| is_bound(claim))
+            .filter_map(|claim| self.bound(claim, symbols));
         needs.bound = bound.collect();
-        let mut unbound: Vec<_> = existing().filter(|claim| !is_bound(claim) && self.waits(claim)).collect();
+        let mut unbound: Vec<_> = existing()
+            .filter(|claim| !is_bound(claim) && self.waits(claim))
+            .collect();
         // Those with a chosen node are never matched with existing volumes; the others are, smallest first.
         unbound.sort_by_key(|claim| requested(claim));
         needs.unbound = unbound.into_iter().map(|claim| self.unbound(claim, symbols)).collect();
@@ -172,39 +214,64 @@ impl<'a> Storage<'a> {
             }
         };
         let counts = !handle.is_empty() && !driver.starts_with(IN_TREE) && self.limited_drivers.contains(driver);
-        counts.then(|| Attachment { driver: symbols.intern(driver), volume: symbols.intern(&handle) })
+        counts.then(|| Attachment {
+            driver: symbols.intern(driver),
+            volume: symbols.intern(&handle),
+        })
     }
 
     fn bound(&self, claim: &PersistentVolumeClaim, symbols: &mut Symbols) -> Option<BoundVolume> {
         match self.volumes.get(claim.spec.volume_name.as_str()) {
             Some(volume) => {
                 let nodes = node_affinity(volume, symbols)?;
-                Some(BoundVolume::On { volume: symbols.intern(&volume.metadata.name), nodes })
+                Some(BoundVolume::On {
+                    volume: symbols.intern(&volume.metadata.name),
+                    nodes,
+                })
             }
             None => Some(BoundVolume::Missing(symbols.intern(&claim.metadata.full_name()))),
         }
     }
 
     fn unbound(&self, claim: &PersistentVolumeClaim, symbols: &mut Symbols) -> UnboundClaim {
-        let selected_node = claim.metadata.annotations.get(SELECTED_NODE).map(|node| symbols.intern(node));
+        let selected_node = claim
+            .metadata
+            .annotations
+            .get(SELECTED_NODE)
+            .map(|node| symbols.intern(node));
         let class = self.classes.get(class_of(claim));
         let provision = class
             .filter(|class| !class.provisioner.is_empty() && class.provisioner != NO_PROVISIONER)
             .map(|class| topologies(&class.allowed_topologies, symbols));
-        let candidates = if selected_node.is_some() { Vec::new() } else { self.candidates(claim) };
+        let candidates = if selected_node.is_some() {
+            Vec::new()
+        } else {
+            self.candidates(claim)
+        };
         let candidate = |volume: &PersistentVolume| CandidateVolume {
             volume: symbols.intern(&volume.metadata.name),
             nodes: node_affinity(volume, symbols),
         };
         let candidates = candidates.into_iter().map(candidate).collect();
-        UnboundClaim { name: symbols.intern(&claim.metadata.full_name()), selected_node, candidates, provision }
+        UnboundClaim {
+            name: symbols.intern(&claim.metadata.full_name()),
+            selected_node,
+            candidates,
+            provision,
+        }
     }
 
     /// Existing volumes that a claim could be bound to, as `FindMatchingVolume` of
     /// `k8s.io/component-helpers/storage/volume` finds them for one node after another.
     fn candidates(&self, claim: &PersistentVolumeClaim) -> Vec<&'a PersistentVolume> {
         let size = requested(claim);
-        let mode = |mode: &str| if mode.is_empty() { "Filesystem".to_owned() } else { mode.to_owned() };
+        let mode = |mode: &str| {
+            if mode.is_empty() {
+                "Filesystem".to_owned()
+            } else {
+                mode.to_owned()
+            }
+        };
         let suits = |volume: &&&'a PersistentVolume| {
             class_of_volume(volume) == class_of(claim)
                 && size <= capacity(volume)
@@ -229,14 +296,21 @@ impl<'a> Storage<'a> {
 
 /// Why a claim of a pod cannot be used, before anything is asked about its volume.
 fn unusable(metadata: &ObjectMeta, of_pod: &ClaimOf<'_>) -> Option<ClaimProblem> {
-    let Some(claim) = of_pod.claim else { return Some(ClaimProblem::Awaited) };
+    let Some(claim) = of_pod.claim else {
+        return Some(ClaimProblem::Awaited);
+    };
     if claim.status.phase == "Lost" {
         return Some(ClaimProblem::Lost);
     }
     if claim.metadata.deletion_timestamp.is_some() {
         return Some(ClaimProblem::Deleting);
     }
-    let owned = || claim.metadata.controller().is_some_and(|owner| owner.uid == metadata.uid);
+    let owned = || {
+        claim
+            .metadata
+            .controller()
+            .is_some_and(|owner| owner.uid == metadata.uid)
+    };
     (of_pod.ephemeral && !owned()).then_some(ClaimProblem::Foreign)
 }
 
@@ -256,11 +330,17 @@ fn is_kept_for(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool
 
 fn class_of(claim: &PersistentVolumeClaim) -> &str {
     let annotated = claim.metadata.annotations.get(BETA_CLASS);
-    annotated.or(claim.spec.storage_class_name.as_ref()).map_or("", String::as_str)
+    annotated
+        .or(claim.spec.storage_class_name.as_ref())
+        .map_or("", String::as_str)
 }
 
 fn class_of_volume(volume: &PersistentVolume) -> &str {
-    volume.metadata.annotations.get(BETA_CLASS).map_or(&volume.spec.storage_class_name, |class| class)
+    volume
+        .metadata
+        .annotations
+        .get(BETA_CLASS)
+        .map_or(&volume.spec.storage_class_name, |class| class)
 }
 
 fn requested(claim: &PersistentVolumeClaim) -> Option<Quantity> {
@@ -305,7 +385,12 @@ fn zone_labels(volume: &PersistentVolume, symbols: &mut Symbols) -> Vec<ZoneLabe
 
 /// The disk that a volume of a pod names, when it names one.
 fn disk(volume: &Volume, symbols: &mut Symbols) -> Option<Disk> {
-    let mut disk = |kind, name: &str, read_only| Disk { kind, name: symbols.intern(name), monitors: Box::default(), read_only };
+    let mut disk = |kind, name: &str, read_only| Disk {
+        kind,
+        name: symbols.intern(name),
+        monitors: Box::default(),
+        read_only,
+    };
     if let Some(gce) = &volume.gce_persistent_disk {
         return Some(disk(DiskKind::Gce, &gce.pd_name, gce.read_only));
     }

@@ -62,7 +62,11 @@ impl Rules {
     pub(crate) fn new(snapshot: &Snapshot, zone_keys: ZoneKeys, exclusive_claims: usize) -> Self {
         let mut compiler = Compiler {
             snapshot,
-            rules: Self { zone_keys, exclusive_claims, ..Self::default() },
+            rules: Self {
+                zone_keys,
+                exclusive_claims,
+                ..Self::default()
+            },
             topologies: BTreeMap::new(),
             tallies: BTreeMap::new(),
             spreads: BTreeMap::new(),
@@ -70,11 +74,17 @@ impl Rules {
             looks_by_namespace: BTreeMap::new(),
         };
         let look_of_class = compiler.find_looks();
-        let mut classes: Vec<_> =
-            (0..snapshot.classes.len()).map(|index| compiler.class(ClassId::from_index(index))).collect();
+        let mut classes: Vec<_> = (0..snapshot.classes.len())
+            .map(|index| compiler.class(ClassId::from_index(index)))
+            .collect();
         for ((rules, look), class) in classes.iter_mut().zip(look_of_class).zip(&snapshot.classes) {
             let Some(look) = compiler.looks.get(look) else { continue };
-            rules.tallies = rules.tallies.iter().copied().chain(look.tallies.iter().copied()).collect();
+            rules.tallies = rules
+                .tallies
+                .iter()
+                .copied()
+                .chain(look.tallies.iter().copied())
+                .collect();
             rules.repelled_by = look.repelled_by.iter().copied().collect();
             // Pods that are being deleted are not counted (kubernetes#87621).
             if !class.terminating {
@@ -99,7 +109,10 @@ impl<'s> Compiler<'s> {
         let mut of_class = Vec::with_capacity(self.snapshot.classes.len());
         for class in &self.snapshot.classes {
             let look = *known.entry((class.namespace, &class.labels)).or_insert_with(|| {
-                self.looks.push(Look { labels: Some(&class.labels), ..Look::default() });
+                self.looks.push(Look {
+                    labels: Some(&class.labels),
+                    ..Look::default()
+                });
                 let index = self.looks.len() - 1;
                 self.looks_by_namespace.entry(class.namespace).or_default().push(index);
                 index
@@ -121,7 +134,12 @@ impl<'s> Compiler<'s> {
             affinity: class
                 .affinity
                 .iter()
-                .map(|term| self.tally(TallyKey::Affinity(&class.affinity, term.topology_key), term.topology_key))
+                .map(|term| {
+                    self.tally(
+                        TallyKey::Affinity(&class.affinity, term.topology_key),
+                        term.topology_key,
+                    )
+                })
                 .collect(),
             first_may_come: class.affinity.iter().all(own),
             anti_affinity: class
@@ -196,7 +214,10 @@ impl<'s> Compiler<'s> {
         self.rules.spreads.push(rule);
         // The scheduler counts no pod at all for a selector without requirements.
         if let Some(selector) = key.selector.filter(|selector| !selector.0.is_empty()) {
-            let looks = self.matching(|namespace| namespace == key.namespace, |labels| selector.matches(labels, &snapshot.symbols));
+            let looks = self.matching(
+                |namespace| namespace == key.namespace,
+                |labels| selector.matches(labels, &snapshot.symbols),
+            );
             for look in looks {
                 if let Some(look) = self.looks.get_mut(look) {
                     look.spreads.insert(index);
@@ -219,8 +240,15 @@ impl<'s> Compiler<'s> {
         let (symbols, namespaces) = (&self.snapshot.symbols, &self.snapshot.namespaces);
         let (looks, counted) = match key {
             TallyKey::Affinity(terms, _) => {
-                let covers = |namespace| terms.iter().all(|term| term.covers_as_incoming(namespace, namespaces, symbols));
-                (self.matching(covers, |labels| terms.iter().all(|term| term.selects(labels, symbols))), true)
+                let covers = |namespace| {
+                    terms
+                        .iter()
+                        .all(|term| term.covers_as_incoming(namespace, namespaces, symbols))
+                };
+                (
+                    self.matching(covers, |labels| terms.iter().all(|term| term.selects(labels, symbols))),
+                    true,
+                )
             }
             TallyKey::AntiAffinity(term) => {
                 let covers = |namespace| term.covers_as_incoming(namespace, namespaces, symbols);
@@ -233,7 +261,11 @@ impl<'s> Compiler<'s> {
         };
         for look in looks {
             if let Some(look) = self.looks.get_mut(look) {
-                let set = if counted { &mut look.tallies } else { &mut look.repelled_by };
+                let set = if counted {
+                    &mut look.tallies
+                } else {
+                    &mut look.repelled_by
+                };
                 set.insert(index);
             }
         }
@@ -242,7 +274,10 @@ impl<'s> Compiler<'s> {
 
     /// The looks that a selector means.
     fn matching(&self, covers: impl Fn(Symbol) -> bool, selects: impl Fn(&Labels) -> bool) -> Vec<usize> {
-        let covered = self.looks_by_namespace.iter().filter(|(namespace, _)| covers(**namespace));
+        let covered = self
+            .looks_by_namespace
+            .iter()
+            .filter(|(namespace, _)| covers(**namespace));
         let looks = covered.flat_map(|(_, looks)| looks.iter().copied());
         let selected = |look: &usize| self.looks.get(*look).and_then(|look| look.labels).is_some_and(&selects);
         looks.filter(selected).collect()
@@ -252,8 +287,11 @@ impl<'s> Compiler<'s> {
         if let Some(known) = self.topologies.get(&key) {
             return *known;
         }
-        let mut topology =
-            Topology { key, per_host: key == self.snapshot.well_known.hostname, ..Topology::default() };
+        let mut topology = Topology {
+            key,
+            per_host: key == self.snapshot.well_known.hostname,
+            ..Topology::default()
+        };
         for node in &self.snapshot.nodes {
             let domain = node.labels.get(key).map(|value| {
                 let next = u32::try_from(topology.domains.len()).unwrap_or(u32::MAX);

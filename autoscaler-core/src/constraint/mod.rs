@@ -23,7 +23,11 @@ use crate::{
     template::Template,
 };
 
-use self::{affinity::Tally, spread::SpreadCounter, volumes::{VolumeNeeds, ZoneKeys}};
+use self::{
+    affinity::Tally,
+    spread::SpreadCounter,
+    volumes::{VolumeNeeds, ZoneKeys},
+};
 
 /// What has to be counted, and for whom. Part of a snapshot.
 #[derive(Clone, Debug, Default)]
@@ -139,13 +143,18 @@ impl Rules {
 
     /// Whether a node that has no room for a pod of this class can get room by a pod that is placed elsewhere.
     pub(crate) fn may_regain_room(&self, class: ClassId) -> bool {
-        self.class(class).is_some_and(|rules| !rules.spread.is_empty() || !rules.affinity.is_empty())
+        self.class(class)
+            .is_some_and(|rules| !rules.spread.is_empty() || !rules.affinity.is_empty())
     }
 
     /// The spread rules that count a node that looks so.
     pub(crate) fn counting(&self, snapshot: &Snapshot, view: &NodeView<'_>) -> Box<[u32]> {
         let counts = |rule: &SpreadRule| rule.counts(snapshot, view);
-        (0..).zip(&self.spreads).filter(|(_, rule)| counts(rule)).map(|(index, _)| index).collect()
+        (0..)
+            .zip(&self.spreads)
+            .filter(|(_, rule)| counts(rule))
+            .map(|(index, _)| index)
+            .collect()
     }
 
     /// The spread rules whose pods may use an empty node that looks so.
@@ -154,7 +163,11 @@ impl Rules {
             let class = snapshot.class(rule.class);
             rule.counts(snapshot, view) && fit::misfit(class, view, &snapshot.well_known, &snapshot.symbols).is_none()
         };
-        (0..).zip(&self.spreads).filter(|(_, rule)| usable(rule)).map(|(index, _)| index).collect()
+        (0..)
+            .zip(&self.spreads)
+            .filter(|(_, rule)| usable(rule))
+            .map(|(index, _)| index)
+            .collect()
     }
 }
 
@@ -180,7 +193,11 @@ impl Counters {
     /// The nodes of the snapshot without any pods.
     pub(crate) fn new(snapshot: &Snapshot) -> Self {
         let rules = &snapshot.rules;
-        let bin = BinEntry { template: None, state: BinState::Open, domains: Box::default() };
+        let bin = BinEntry {
+            template: None,
+            state: BinState::Open,
+            domains: Box::default(),
+        };
         let mut counters = Self {
             bins: vec![bin; snapshot.nodes.len()],
             more_domains: vec![Vec::new(); rules.topologies.len()],
@@ -189,7 +206,9 @@ impl Counters {
             exclusive: vec![0; rules.exclusive_claims],
         };
         for (counter, rule) in counters.spreads.iter_mut().zip(&rules.spreads) {
-            let Some(topology) = rules.topologies.get(rule.topology) else { continue };
+            let Some(topology) = rules.topologies.get(rule.topology) else {
+                continue;
+            };
             for (domain, counts) in topology.of_node.iter().zip(&rule.nodes) {
                 if let (Some(domain), true) = (domain, counts) {
                     counter.add_node(*domain);
@@ -203,13 +222,19 @@ impl Counters {
     pub(crate) fn add_bin(&mut self, rules: &Rules, template: &Arc<Template>, host: Option<usize>) {
         let domains = (0..rules.topologies.len()).map(|index| self.domain_of_new(rules, index, template, host));
         let domains = domains.collect();
-        self.bins.push(BinEntry { template: Some(Arc::clone(template)), state: BinState::Open, domains });
+        self.bins.push(BinEntry {
+            template: Some(Arc::clone(template)),
+            state: BinState::Open,
+            domains,
+        });
         self.count_node(rules, self.bins.len() - 1, true);
     }
 
     /// Takes the node away that was added last.
     pub(crate) fn pop_bin(&mut self, rules: &Rules) {
-        let Some(last) = self.bins.len().checked_sub(1) else { return };
+        let Some(last) = self.bins.len().checked_sub(1) else {
+            return;
+        };
         self.count_node(rules, last, false);
         let Some(bin) = self.bins.pop() else { return };
         for ((topology, more), domain) in rules.topologies.iter().zip(&mut self.more_domains).zip(bin.domains) {
@@ -250,7 +275,11 @@ impl Counters {
     pub(crate) fn count_exclusive(&mut self, needs: &VolumeNeeds, add: bool) {
         for claim in &needs.exclusive {
             if let Some(pods) = self.exclusive.get_mut(claim.index as usize) {
-                *pods = if add { pods.saturating_add(1) } else { pods.saturating_sub(1) };
+                *pods = if add {
+                    pods.saturating_add(1)
+                } else {
+                    pods.saturating_sub(1)
+                };
             }
         }
     }
@@ -261,7 +290,8 @@ impl Counters {
         let mut domains = Vec::new();
         for rule in template.usable_by.iter().copied() {
             let topology = rules.spreads.get(rule as usize).map(|rule| rule.topology);
-            if let Some(topology) = topology.filter(|index| rules.topologies.get(*index).is_some_and(|key| !key.per_host))
+            if let Some(topology) =
+                topology.filter(|index| rules.topologies.get(*index).is_some_and(|key| !key.per_host))
                 && let Some(domain) = self.domain_of_new(rules, topology, template, None)
             {
                 domains.push((rule, domain));
@@ -296,10 +326,21 @@ impl Counters {
     /// Whether a pod of this class counts the same on both nodes, for everything that does not tell hosts apart.
     pub(crate) fn counts_the_same(&self, rules: &Rules, class: ClassId, one: usize, other: usize) -> bool {
         let Some(class) = rules.class(class) else { return true };
-        let of_tallies = class.tallies.iter().chain(&class.affinity).chain(&class.anti_affinity).chain(&class.repelled_by);
+        let of_tallies = class
+            .tallies
+            .iter()
+            .chain(&class.affinity)
+            .chain(&class.anti_affinity)
+            .chain(&class.repelled_by);
         let of_tallies = of_tallies.filter_map(|tally| rules.tallies.get(*tally as usize).copied());
-        let spreads = class.spreads.iter().copied().chain(class.spread.iter().map(|check| check.rule));
-        let of_spreads = spreads.filter_map(|rule| rules.spreads.get(rule as usize)).map(|rule| rule.topology);
+        let spreads = class
+            .spreads
+            .iter()
+            .copied()
+            .chain(class.spread.iter().map(|check| check.rule));
+        let of_spreads = spreads
+            .filter_map(|rule| rules.spreads.get(rule as usize))
+            .map(|rule| rule.topology);
         of_tallies.chain(of_spreads).all(|topology| {
             rules.topologies.get(topology).is_some_and(|key| key.per_host)
                 || self.domain(rules, topology, one) == self.domain(rules, topology, other)
@@ -331,10 +372,15 @@ impl Counters {
         let mut unmet = None;
         let mut first = class.first_may_come;
         for index in class.affinity.iter().copied() {
-            let (Some(tally), Some(topology)) = (self.tallies.get(index as usize), rules.tallies.get(index as usize)) else {
+            let (Some(tally), Some(topology)) = (self.tallies.get(index as usize), rules.tallies.get(index as usize))
+            else {
                 continue;
             };
-            let key = rules.topologies.get(*topology).map(|topology| topology.key).unwrap_or_default();
+            let key = rules
+                .topologies
+                .get(*topology)
+                .map(|topology| topology.key)
+                .unwrap_or_default();
             let Some(domain) = self.domain(rules, *topology, bin) else {
                 return Some(Misfit::PodAffinityKeyMissing { key });
             };
@@ -371,7 +417,10 @@ impl Counters {
 
     fn domain_of_new(&mut self, rules: &Rules, index: usize, template: &Template, host: Option<usize>) -> Option<u32> {
         let topology = rules.topologies.get(index)?;
-        if let Some(known) = host.filter(|_| topology.per_host).and_then(|host| topology.of_node.get(host).copied()?) {
+        if let Some(known) = host
+            .filter(|_| topology.per_host)
+            .and_then(|host| topology.of_node.get(host).copied()?)
+        {
             return Some(known);
         }
         let value = template.labels.get(topology.key)?;
@@ -380,10 +429,13 @@ impl Counters {
         }
         let more = self.more_domains.get_mut(index)?;
         let value = (!topology.per_host).then_some(value);
-        let position = more.iter().position(|known| value.is_some() && *known == value).unwrap_or_else(|| {
-            more.push(value);
-            more.len() - 1
-        });
+        let position = more
+            .iter()
+            .position(|known| value.is_some() && *known == value)
+            .unwrap_or_else(|| {
+                more.push(value);
+                more.len() - 1
+            });
         u32::try_from(topology.domains.len() + position).ok()
     }
 
@@ -405,7 +457,11 @@ impl Counters {
     }
 
     fn count_node_for(&mut self, rules: &Rules, index: u32, bin: usize, add: bool) {
-        let Some(rule) = rules.spreads.get(index as usize).filter(|rule| self.is_counted(rule, index, bin)) else {
+        let Some(rule) = rules
+            .spreads
+            .get(index as usize)
+            .filter(|rule| self.is_counted(rule, index, bin))
+        else {
             return;
         };
         let domain = self.domain(rules, rule.topology, bin);
@@ -440,14 +496,18 @@ impl Counters {
     ) {
         let Some(class) = rules.class(class) else { return };
         for index in class.tallies.iter().copied() {
-            let Some(topology) = rules.tallies.get(index as usize) else { continue };
+            let Some(topology) = rules.tallies.get(index as usize) else {
+                continue;
+            };
             let domain = self.domain(rules, *topology, bin);
             if let (Some(tally), Some(domain)) = (self.tallies.get_mut(index as usize), domain) {
                 change_tally(tally, domain);
             }
         }
         for index in class.spreads.iter().copied() {
-            let Some(rule) = rules.spreads.get(index as usize) else { continue };
+            let Some(rule) = rules.spreads.get(index as usize) else {
+                continue;
+            };
             if !self.is_counted(rule, index, bin) {
                 continue;
             }

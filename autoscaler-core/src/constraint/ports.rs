@@ -45,7 +45,10 @@ impl HostPort {
 impl Ports {
     /// The first wanted port that is taken.
     pub(crate) fn conflict(&self, wanted: &[HostPort]) -> Option<HostPort> {
-        wanted.iter().find(|port| self.0.iter().any(|taken| port.conflicts_with(taken))).copied()
+        wanted
+            .iter()
+            .find(|port| self.0.iter().any(|taken| port.conflicts_with(taken)))
+            .copied()
     }
 
     pub(crate) fn take(&mut self, ports: &[HostPort]) {
@@ -96,7 +99,11 @@ mod tests {
     #[test]
     fn a_port_that_two_pods_take_stays_taken_until_both_are_gone() {
         let mut symbols = Symbols::default();
-        let port = HostPort { port: 80, protocol: symbols.intern("TCP"), ip: None };
+        let port = HostPort {
+            port: 80,
+            protocol: symbols.intern("TCP"),
+            ip: None,
+        };
         let mut ports = Ports::default();
         ports.take(&[port]);
         ports.take(&[port]);

@@ -22,15 +22,28 @@ pub(crate) fn selector(symbols: &mut Symbols, manifest: &SelectorManifest) -> La
         values: Box::new([symbols.intern(value)]),
     });
     let mut requirements: Vec<_> = of_labels.collect();
-    requirements.extend(manifest.match_expressions.iter().map(|expression| requirement(symbols, expression)));
+    requirements.extend(
+        manifest
+            .match_expressions
+            .iter()
+            .map(|expression| requirement(symbols, expression)),
+    );
     LabelSelector(requirements.into())
 }
 
 /// A node selector.
 pub(crate) fn node_selector(symbols: &mut Symbols, manifest: &NodeSelectorManifest) -> NodeSelector {
     let term = |term: &TermManifest| NodeSelectorTerm {
-        expressions: term.match_expressions.iter().map(|expression| requirement(symbols, expression)).collect(),
-        fields: term.match_fields.iter().map(|field| requirement(symbols, field)).collect(),
+        expressions: term
+            .match_expressions
+            .iter()
+            .map(|expression| requirement(symbols, expression))
+            .collect(),
+        fields: term
+            .match_fields
+            .iter()
+            .map(|field| requirement(symbols, field))
+            .collect(),
     };
     NodeSelector(manifest.node_selector_terms.iter().map(term).collect())
 }
@@ -41,38 +54,67 @@ pub(crate) fn affinity_terms(
     metadata: &ObjectMeta,
     affinity: Option<&PodAffinity>,
 ) -> Box<[AffinityTerm]> {
-    let terms = affinity.map_or(&[][..], |affinity| &affinity.required_during_scheduling_ignored_during_execution);
-    terms.iter().map(|term| affinity_term(symbols, metadata, term)).collect()
+    let terms = affinity.map_or(&[][..], |affinity| {
+        &affinity.required_during_scheduling_ignored_during_execution
+    });
+    terms
+        .iter()
+        .map(|term| affinity_term(symbols, metadata, term))
+        .collect()
 }
 
 fn affinity_term(symbols: &mut Symbols, metadata: &ObjectMeta, term: &PodAffinityTerm) -> AffinityTerm {
     let merged = term.label_selector.as_ref().map(|manifest| {
         let mut merged = selector(symbols, manifest);
         merge_keys(symbols, &mut merged, metadata, &term.match_label_keys, Operator::In);
-        merge_keys(symbols, &mut merged, metadata, &term.mismatch_label_keys, Operator::NotIn);
+        merge_keys(
+            symbols,
+            &mut merged,
+            metadata,
+            &term.mismatch_label_keys,
+            Operator::NotIn,
+        );
         merged
     });
     let own = term.namespaces.is_empty() && term.namespace_selector.is_none();
     let own = own.then_some(&metadata.namespace);
-    let mut namespaces: Vec<Symbol> = term.namespaces.iter().chain(own).map(|name| symbols.intern(name)).collect();
+    let mut namespaces: Vec<Symbol> = term
+        .namespaces
+        .iter()
+        .chain(own)
+        .map(|name| symbols.intern(name))
+        .collect();
     namespaces.sort_unstable();
     namespaces.dedup();
     AffinityTerm {
         selector: merged,
         namespaces: namespaces.into(),
-        namespace_selector: term.namespace_selector.as_ref().map(|manifest| selector(symbols, manifest)),
+        namespace_selector: term
+            .namespace_selector
+            .as_ref()
+            .map(|manifest| selector(symbols, manifest)),
         topology_key: symbols.intern(&term.topology_key),
     }
 }
 
 /// The spread constraints of a pod that can keep it from a node.
-pub(crate) fn spread_constraints(symbols: &mut Symbols, metadata: &ObjectMeta, spec: &PodSpec) -> Box<[SpreadConstraint]> {
+pub(crate) fn spread_constraints(
+    symbols: &mut Symbols,
+    metadata: &ObjectMeta,
+    spec: &PodSpec,
+) -> Box<[SpreadConstraint]> {
     let read = |constraint: &TopologySpreadConstraint| SpreadConstraint {
         max_skew: constraint.max_skew,
         topology_key: symbols.intern(&constraint.topology_key),
         selector: constraint.label_selector.as_ref().map(|manifest| {
             let mut merged = selector(symbols, manifest);
-            merge_keys(symbols, &mut merged, metadata, &constraint.match_label_keys, Operator::In);
+            merge_keys(
+                symbols,
+                &mut merged,
+                metadata,
+                &constraint.match_label_keys,
+                Operator::In,
+            );
             merged
         }),
         min_domains: constraint.min_domains.unwrap_or(1),
@@ -81,21 +123,34 @@ pub(crate) fn spread_constraints(symbols: &mut Symbols, metadata: &ObjectMeta, s
     };
     // The API server fills in `DoNotSchedule` nowhere: the field is required.
     let blocks = |constraint: &&TopologySpreadConstraint| constraint.when_unsatisfiable == "DoNotSchedule";
-    spec.topology_spread_constraints.iter().filter(blocks).map(read).collect()
+    spec.topology_spread_constraints
+        .iter()
+        .filter(blocks)
+        .map(read)
+        .collect()
 }
 
 /// The host ports of a pod, of its sidecars too. With `defaulted`, ports of a pod on the node's network that name no
 /// host port get one, as the API server does when such a pod is created.
 pub(crate) fn host_ports(symbols: &mut Symbols, spec: &PodSpec, defaulted: bool) -> Box<[HostPort]> {
-    let sidecars = spec.init_containers.iter().filter(|container| container.restart_policy == "Always");
+    let sidecars = spec
+        .init_containers
+        .iter()
+        .filter(|container| container.restart_policy == "Always");
     let ports = sidecars.chain(&spec.containers).flat_map(|container| &container.ports);
     let read = |port: &ContainerPort| {
         let fill_in = defaulted && spec.host_network && port.host_port == 0;
         let number = if fill_in { port.container_port } else { port.host_port };
         (0 < number).then(|| HostPort {
             port: number,
-            protocol: symbols.intern(if port.protocol.is_empty() { "TCP" } else { &port.protocol }),
-            ip: Some(port.host_ip.as_str()).filter(|ip| !matches!(*ip, "" | "0.0.0.0")).map(|ip| symbols.intern(ip)),
+            protocol: symbols.intern(if port.protocol.is_empty() {
+                "TCP"
+            } else {
+                &port.protocol
+            }),
+            ip: Some(port.host_ip.as_str())
+                .filter(|ip| !matches!(*ip, "" | "0.0.0.0"))
+                .map(|ip| symbols.intern(ip)),
         })
     };
     let mut ports: Vec<_> = ports.filter_map(read).collect();
@@ -114,9 +169,14 @@ fn merge_keys(
 ) {
     let mut requirements = std::mem::take(&mut selector.0).into_vec();
     for key in keys {
-        let Some(value) = metadata.labels.get(key) else { continue };
-        let requirement =
-            Requirement { key: symbols.intern(key), operator, values: Box::new([symbols.intern(value)]) };
+        let Some(value) = metadata.labels.get(key) else {
+            continue;
+        };
+        let requirement = Requirement {
+            key: symbols.intern(key),
+            operator,
+            values: Box::new([symbols.intern(value)]),
+        };
         if !requirements.contains(&requirement) {
             requirements.push(requirement);
         }

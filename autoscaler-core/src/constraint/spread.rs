@@ -78,7 +78,9 @@ impl SpreadCounter {
         if self.domains.len() <= index {
             self.domains.resize(index + 1, Domain::default());
         }
-        let Some(domain) = self.domains.get_mut(index) else { return };
+        let Some(domain) = self.domains.get_mut(index) else {
+            return;
+        };
         let before = *domain;
         change(domain);
         let after = *domain;
@@ -98,7 +100,11 @@ impl SpreadCounter {
         if let Some(domains) = self.by_pods.get_mut(pods) {
             *domains += 1;
         }
-        self.fewest = if self.populated == 0 { pods } else { self.fewest.min(pods) };
+        self.fewest = if self.populated == 0 {
+            pods
+        } else {
+            self.fewest.min(pods)
+        };
         self.populated += 1;
     }
 

@@ -212,7 +212,10 @@ impl VolumeNeeds {
             return Some(Misfit::DiskInUse { disk: disk.name });
         }
         let used = |claim: &&ExclusiveClaim| exclusive.get(claim.index as usize).is_some_and(|pods| 0 < *pods);
-        self.exclusive.iter().find(used).map(|claim| Misfit::ClaimInUse { claim: claim.name })
+        self.exclusive
+            .iter()
+            .find(used)
+            .map(|claim| Misfit::ClaimInUse { claim: claim.name })
     }
 
     /// `NodeVolumeLimits`
@@ -221,12 +224,22 @@ impl VolumeNeeds {
         while let Some(first) = rest.first() {
             let (of_driver, others) = rest.split_at(rest.partition_point(|next| next.driver == first.driver));
             rest = others;
-            let Some((_, limit)) = node.limits.iter().find(|(driver, _)| *driver == first.driver) else { continue };
-            let new = of_driver.iter().filter(|volume| !node.in_use.is_attached(volume)).count();
+            let Some((_, limit)) = node.limits.iter().find(|(driver, _)| *driver == first.driver) else {
+                continue;
+            };
+            let new = of_driver
+                .iter()
+                .filter(|volume| !node.in_use.is_attached(volume))
+                .count();
             let attached = node.in_use.attached_of(first.driver);
             let (new, attached) = (count(new), count(attached));
             if 0 < new && *limit < attached.saturating_add(new) {
-                return Some(Misfit::VolumeLimit { driver: first.driver, new, attached, limit: *limit });
+                return Some(Misfit::VolumeLimit {
+                    driver: first.driver,
+                    new,
+                    attached,
+                    limit: *limit,
+                });
             }
         }
         None
@@ -241,7 +254,10 @@ impl VolumeNeeds {
         for bound in &self.bound {
             match bound {
                 BoundVolume::Missing(claim) => {
-                    return Some(Misfit::Claim { claim: *claim, problem: ClaimProblem::NoVolume });
+                    return Some(Misfit::Claim {
+                        claim: *claim,
+                        problem: ClaimProblem::NoVolume,
+                    });
                 }
                 BoundVolume::On { volume, nodes } if !usable(nodes) => {
                     return Some(Misfit::VolumeNodeAffinity { volume: *volume });
@@ -251,17 +267,30 @@ impl VolumeNeeds {
         }
         let elsewhere = |claim: &&UnboundClaim| claim.selected_node.is_some_and(|selected| selected != node.name);
         if let Some(claim) = self.unbound.iter().find(elsewhere) {
-            return Some(Misfit::Claim { claim: claim.name, problem: ClaimProblem::OtherNode });
+            return Some(Misfit::Claim {
+                claim: claim.name,
+                problem: ClaimProblem::OtherNode,
+            });
         }
         // Allocates only for claims that existing volumes match.
         let mut chosen = Vec::new();
         for claim in &self.unbound {
-            let mut open = claim.candidates.iter().filter(|candidate| !chosen.contains(&candidate.volume));
+            let mut open = claim
+                .candidates
+                .iter()
+                .filter(|candidate| !chosen.contains(&candidate.volume));
             let found = open.find(|candidate| candidate.nodes.as_ref().is_none_or(usable));
             if let Some(found) = found {
                 chosen.push(found.volume);
-            } else if !claim.provision.as_ref().is_some_and(|topologies| topologies.matches(node.labels)) {
-                return Some(Misfit::Claim { claim: claim.name, problem: ClaimProblem::NoneHere });
+            } else if !claim
+                .provision
+                .as_ref()
+                .is_some_and(|topologies| topologies.matches(node.labels))
+            {
+                return Some(Misfit::Claim {
+                    claim: claim.name,
+                    problem: ClaimProblem::NoneHere,
+                });
             }
         }
         None
@@ -277,7 +306,11 @@ impl VolumeNeeds {
         self.zones.iter().find_map(|zone| {
             let of_node = node.labels.get(zone.key).or_else(|| node.labels.get(zone.current_key));
             let matches = of_node.is_some_and(|value| zone.values.contains(&value));
-            (!matches).then_some(Misfit::VolumeZone { volume: zone.volume, key: zone.key, node: of_node })
+            (!matches).then_some(Misfit::VolumeZone {
+                volume: zone.volume,
+                key: zone.key,
+                node: of_node,
+            })
         })
     }
 }
@@ -319,9 +352,8 @@ impl Topologies {
     /// Whether volumes can be made for a node with these labels.
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {
-        let holds = |(key, values): &(Symbol, Box<[Symbol]>)| {
-            labels.get(*key).is_some_and(|value| values.contains(&value))
-        };
+        let holds =
+            |(key, values): &(Symbol, Box<[Symbol]>)| labels.get(*key).is_some_and(|value| values.contains(&value));
         self.0.is_empty() || self.0.iter().any(|term| !term.is_empty() && term.iter().all(holds))
     }
 }
@@ -356,9 +388,15 @@ impl VolumesInUse {
     /// Volumes of a driver; one that several pods use counts once.
     fn attached_of(&self, driver: Symbol) -> usize {
         let start = self.attached.partition_point(|next| next.driver < driver);
-        let of_driver = self.attached.iter().skip(start).take_while(|next| next.driver == driver);
+        let of_driver = self
+            .attached
+            .iter()
+            .skip(start)
+            .take_while(|next| next.driver == driver);
         let mut last = None;
-        of_driver.filter(|next| last.replace(next.volume) != Some(next.volume)).count()
+        of_driver
+            .filter(|next| last.replace(next.volume) != Some(next.volume))
+            .count()
     }
 }
 

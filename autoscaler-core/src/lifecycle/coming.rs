@@ -39,13 +39,19 @@ impl Stepping<'_> {
 
     fn provisioning(&mut self) {
         match &self.vm {
-            Known::There { state: InstanceState::Running, .. } => {
+            Known::There {
+                state: InstanceState::Running,
+                ..
+            } => {
                 self.enter(MachinePhase::Provisioned);
                 self.note(false, "NodeProvisioned", "the VM runs".to_owned());
                 return;
             }
             Known::There { state, .. } if is_broken(*state) => {
-                self.fail("ProvisioningFailed", format!("the provider reports the VM as {state:?}"));
+                self.fail(
+                    "ProvisioningFailed",
+                    format!("the provider reports the VM as {state:?}"),
+                );
                 return;
             }
             Known::There { .. } => {}
@@ -83,7 +89,10 @@ impl Stepping<'_> {
             self.enter(MachinePhase::Joining);
         } else if self.overdue(self.deadlines.join) {
             let limit = self.deadlines.join;
-            self.fail("JoiningTimeout", format!("no Node registered within {limit:#} of the VM running"));
+            self.fail(
+                "JoiningTimeout",
+                format!("no Node registered within {limit:#} of the VM running"),
+            );
         }
     }
 
@@ -98,11 +107,18 @@ impl Stepping<'_> {
         if complete {
             self.step.record.failure = None;
             self.enter(MachinePhase::Ready);
-            self.note(false, "NodeReady", "the Node is Ready and has the labels and taints of its group".to_owned());
+            self.note(
+                false,
+                "NodeReady",
+                "the Node is Ready and has the labels and taints of its group".to_owned(),
+            );
         } else if self.overdue(self.deadlines.initialize) {
             self.step.actions.clear();
             let limit = self.deadlines.initialize;
-            self.fail("InitializingTimeout", format!("the Node was not Ready within {limit:#} of registering"));
+            self.fail(
+                "InitializingTimeout",
+                format!("the Node was not Ready within {limit:#} of registering"),
+            );
         }
     }
 
@@ -155,5 +171,8 @@ impl Stepping<'_> {
 
 /// A state from which a VM does not come back.
 const fn is_broken(state: InstanceState) -> bool {
-    matches!(state, InstanceState::Failed | InstanceState::Deleting | InstanceState::Deleted)
+    matches!(
+        state,
+        InstanceState::Failed | InstanceState::Deleting | InstanceState::Deleted
+    )
 }

@@ -58,7 +58,11 @@ impl Stepping<'_> {
         self.ensure_removal();
         // A VM that is listed again was not gone.
         let listed = matches!(self.vm, Known::There { .. });
-        let phase = if listed { RemovalPhase::ProviderDeleting } else { self.removal().phase };
+        let phase = if listed {
+            RemovalPhase::ProviderDeleting
+        } else {
+            self.removal().phase
+        };
         match phase {
             RemovalPhase::ProviderGone => match self.seen.node {
                 NodeSeen::Present(_) => self.act(Action::DeleteNode),
@@ -77,7 +81,10 @@ impl Stepping<'_> {
                 self.order_deletion();
                 if self.overdue(self.deadlines.delete) {
                     let limit = self.deadlines.delete;
-                    self.complain("VPSDeleteFailed", format!("the provider still has the VM {limit:#} after it was to be deleted"));
+                    self.complain(
+                        "VPSDeleteFailed",
+                        format!("the provider still has the VM {limit:#} after it was to be deleted"),
+                    );
                 }
             }
         }
@@ -110,13 +117,19 @@ impl Stepping<'_> {
         let why = if seen.own_node {
             ("OwnNode", "the autoscaler runs on the node".to_owned())
         } else if seen.below_minimum {
-            ("NodeGroupMinSizeReached", "the group would have fewer Ready nodes than its minimum".to_owned())
+            (
+                "NodeGroupMinSizeReached",
+                "the group would have fewer Ready nodes than its minimum".to_owned(),
+            )
         } else if let (true, Some(pod)) = (undrained, &seen.needed_by) {
             ("PendingPods", format!("the pending pod {pod} needs the node"))
         } else if let Some(why) = &seen.pods.blocked {
             ("BlockedByPod", why.clone())
         } else if empty && 0 < seen.pods.workload {
-            ("NotEmpty", "pods that would have to move have come to the node".to_owned())
+            (
+                "NotEmpty",
+                "pods that would have to move have come to the node".to_owned(),
+            )
         } else {
             return false;
         };
@@ -168,7 +181,12 @@ impl Stepping<'_> {
             return;
         }
         if overdue && !force {
-            let why = pods.blocked.as_ref().or(pods.refusal.as_ref()).map(|why| format!("; {why}")).unwrap_or_default();
+            let why = pods
+                .blocked
+                .as_ref()
+                .or(pods.refusal.as_ref())
+                .map(|why| format!("; {why}"))
+                .unwrap_or_default();
             let limit = self.deadlines.drain;
             let message = format!("{} pods are still on the node after {limit:#}{why}", pods.workload);
             if !by_hand {
@@ -177,7 +195,9 @@ impl Stepping<'_> {
             }
             self.complain("DrainFailed", message);
         }
-        self.act(Action::Evict { forced: overdue && force });
+        self.act(Action::Evict {
+            forced: overdue && force,
+        });
     }
 
     /// The node is drained. Everything is looked at once more, because what follows cannot be undone.
@@ -186,7 +206,10 @@ impl Stepping<'_> {
         if 0 < pods.workload || pods.blocked.is_some() {
             self.removal().phase = RemovalPhase::Draining;
         } else if by_hand && self.seen.own_node {
-            self.complain("OwnNode", "the autoscaler runs on the node; it is deleted once it runs elsewhere".to_owned());
+            self.complain(
+                "OwnNode",
+                "the autoscaler runs on the node; it is deleted once it runs elsewhere".to_owned(),
+            );
         } else {
             self.delete_now();
         }
@@ -206,7 +229,10 @@ impl Stepping<'_> {
 
     fn order_deletion(&mut self) {
         match &self.vm {
-            Known::There { state: InstanceState::Deleting, .. } => {}
+            Known::There {
+                state: InstanceState::Deleting,
+                ..
+            } => {}
             Known::There { id, .. } => self.step.actions.push(Action::DeleteVm(id.clone())),
             Known::Gone | Known::Unknown => {
                 if let (Some(id), false) = (self.step.record.instance.clone(), self.seen.delete_accepted) {
@@ -223,7 +249,10 @@ impl Stepping<'_> {
         removal.phase = RemovalPhase::RollingBack;
         removal.failed_at = Some(now);
         removal.message = format!("{reason}: {message}");
-        self.step.record.failure = Some(Failure { reason: reason.to_owned(), message: message.to_owned() });
+        self.step.record.failure = Some(Failure {
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        });
         self.step.actions.clear();
         self.note(true, "ScaleDownFailed", format!("{reason}: {message}"));
     }
@@ -244,7 +273,12 @@ impl Stepping<'_> {
 
     /// Makes sure that a removal is recorded: a deletion by hand has none, nor has a node of an earlier version.
     fn ensure_removal(&mut self) {
-        let failed = self.step.record.removal.as_ref().is_none_or(|removal| removal.phase == RemovalPhase::Failed);
+        let failed = self
+            .step
+            .record
+            .removal
+            .as_ref()
+            .is_none_or(|removal| removal.phase == RemovalPhase::Failed);
         let is_back = self.step.record.phase == MachinePhase::Terminating && !self.step.record.deletion_requested;
         if failed && !(is_back && self.step.record.removal.is_some()) {
             let reason = "Deleted".to_owned();

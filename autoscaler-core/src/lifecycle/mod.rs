@@ -181,7 +181,10 @@ pub enum NodeSeen {
 
 /// The state of a Node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own; every combination is possible")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own; every combination is possible"
+)]
 pub struct NodeState {
     /// Whether it is Ready.
     pub ready: bool,
@@ -274,7 +277,11 @@ pub struct Note {
 /// The next step in the life of a VPSieNode. Total and deterministic; with the same observation it comes to rest after
 /// a few steps: the record no longer changes.
 pub fn step(record: &Record, seen: &Observation, deadlines: &Deadlines, now: Timestamp) -> Step {
-    let mut step = Step { record: record.clone(), actions: Vec::new(), note: None };
+    let mut step = Step {
+        record: record.clone(),
+        actions: Vec::new(),
+        note: None,
+    };
     let vm = known_vm(record, seen, deadlines);
     match &seen.create {
         Some(CreateReply::Refused) => {
@@ -298,7 +305,13 @@ pub fn step(record: &Record, seen: &Observation, deadlines: &Deadlines, now: Tim
     {
         step.record.vm_gone_at = Some(now);
     }
-    let mut stepping = Stepping { step, seen, vm, deadlines, now };
+    let mut stepping = Stepping {
+        step,
+        seen,
+        vm,
+        deadlines,
+        now,
+    };
     match record.phase {
         MachinePhase::Pending
         | MachinePhase::Provisioning
@@ -345,13 +358,19 @@ impl Stepping<'_> {
 
     fn fail(&mut self, reason: &'static str, message: String) {
         self.enter(MachinePhase::Failed);
-        self.step.record.failure = Some(Failure { reason: reason.to_owned(), message: message.clone() });
+        self.step.record.failure = Some(Failure {
+            reason: reason.to_owned(),
+            message: message.clone(),
+        });
         self.note(true, reason, message);
     }
 
     /// Records what is wrong and tells it once: again only when the sentence changes.
     fn complain(&mut self, reason: &'static str, message: String) {
-        let failure = Failure { reason: reason.to_owned(), message };
+        let failure = Failure {
+            reason: reason.to_owned(),
+            message,
+        };
         if self.step.record.failure.as_ref() != Some(&failure) {
             self.note(true, reason, failure.message.clone());
             self.step.record.failure = Some(failure);
@@ -359,7 +378,11 @@ impl Stepping<'_> {
     }
 
     fn note(&mut self, warning: bool, reason: &'static str, message: String) {
-        self.step.note = Some(Note { warning, reason, message });
+        self.step.note = Some(Note {
+            warning,
+            reason,
+            message,
+        });
     }
 
     /// Whether the phase has lasted longer than this.
@@ -373,11 +396,16 @@ fn known_vm(record: &Record, seen: &Observation, deadlines: &Deadlines) -> Known
     let node_lives = matches!(seen.node, NodeSeen::Present(node) if node.ready);
     let gone = match &seen.vm {
         Vm::Present { id, state } if *state != InstanceState::Deleted => {
-            return Known::There { id: id.clone(), state: *state };
+            return Known::There {
+                id: id.clone(),
+                state: *state,
+            };
         }
         // The provider says in so many words that this very VM is deleted.
         Vm::Present { .. } => true,
-        Vm::Absent { as_of } => record.requested_at.is_none_or(|at| deadlines.settle <= as_of.duration_since(at)),
+        Vm::Absent { as_of } => record
+            .requested_at
+            .is_none_or(|at| deadlines.settle <= as_of.duration_since(at)),
         Vm::Unknown => false,
     };
     let never_asked_for = record.requested_at.is_none() && record.instance.is_none();
@@ -413,7 +441,9 @@ impl Record {
     /// Whether a removal is under way.
     #[must_use]
     pub fn is_in_removal(&self) -> bool {
-        self.removal.as_ref().is_some_and(|removal| removal.phase != RemovalPhase::Failed)
+        self.removal
+            .as_ref()
+            .is_some_and(|removal| removal.phase != RemovalPhase::Failed)
     }
 
     /// Whether the next step is better with a list of the provider's VMs that was made just now.

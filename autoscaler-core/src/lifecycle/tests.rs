@@ -9,18 +9,31 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn vm(state: InstanceState) -> Vm {
-    Vm::Present { id: InstanceId::new("vm-1"), state }
+    Vm::Present {
+        id: InstanceId::new("vm-1"),
+        state,
+    }
 }
 
 fn present(state: NodeState) -> NodeSeen {
     NodeSeen::Present(state)
 }
 
-const WORKING: NodeState =
-    NodeState { ready: true, cordoned: false, cordoned_by_us: false, startup_taint: false, prepared: true };
+const WORKING: NodeState = NodeState {
+    ready: true,
+    cordoned: false,
+    cordoned_by_us: false,
+    startup_taint: false,
+    prepared: true,
+};
 
 fn requested(seconds: i64) -> Record {
-    Record { requested_at: Some(at(seconds)), attempts: 1, phase: MachinePhase::Provisioning, ..Record::new(at(seconds)) }
+    Record {
+        requested_at: Some(at(seconds)),
+        attempts: 1,
+        phase: MachinePhase::Provisioning,
+        ..Record::new(at(seconds))
+    }
 }
 
 fn ready() -> Record {
@@ -35,8 +48,16 @@ fn ready() -> Record {
 }
 
 fn in_removal(phase: RemovalPhase) -> Record {
-    let removal = Removal { phase, cordoned_by_us: true, ..Removal::planned(RemovalKind::Drain, "NotNeeded".into(), at(0)) };
-    Record { phase: MachinePhase::Terminating, removal: Some(removal), ..ready() }
+    let removal = Removal {
+        phase,
+        cordoned_by_us: true,
+        ..Removal::planned(RemovalKind::Drain, "NotNeeded".into(), at(0))
+    };
+    Record {
+        phase: MachinePhase::Terminating,
+        removal: Some(removal),
+        ..ready()
+    }
 }
 
 fn run(record: &Record, seen: &Observation, second: i64) -> Step {
@@ -45,10 +66,16 @@ fn run(record: &Record, seen: &Observation, second: i64) -> Step {
 
 #[test]
 fn the_intent_is_recorded_with_the_request() {
-    let seen = Observation { node: NodeSeen::Absent, ..Observation::default() };
+    let seen = Observation {
+        node: NodeSeen::Absent,
+        ..Observation::default()
+    };
     let first = run(&Record::new(at(0)), &seen, 1);
     assert_eq!(first.actions, [Action::RequestVm]);
-    assert_eq!((first.record.phase, first.record.requested_at), (MachinePhase::Provisioning, Some(at(1))));
+    assert_eq!(
+        (first.record.phase, first.record.requested_at),
+        (MachinePhase::Provisioning, Some(at(1)))
+    );
     // After a crash nothing is known, and nothing is asked for again.
     let second = run(&first.record, &seen, 2);
     assert_eq!((second.actions, second.record), (vec![Action::ResolveVm], first.record));
@@ -56,14 +83,20 @@ fn the_intent_is_recorded_with_the_request() {
 
 #[test]
 fn a_second_request_needs_a_list_that_is_young_enough() {
-    let absent = |second| Observation { vm: Vm::Absent { as_of: at(second) }, ..Observation::default() };
+    let absent = |second| Observation {
+        vm: Vm::Absent { as_of: at(second) },
+        ..Observation::default()
+    };
     let record = requested(0);
     assert_eq!(run(&record, &absent(29), 29).actions, [Action::ResolveVm]);
     let again = run(&record, &absent(30), 30);
     assert_eq!(again.actions, [Action::RequestVm]);
     assert_eq!((again.record.attempts, again.record.requested_at), (2, Some(at(30))));
     // A call that ended without a reply at 25 s may have arrived as late as that.
-    let seen = Observation { create: Some(CreateReply::Unanswered), ..Observation::default() };
+    let seen = Observation {
+        create: Some(CreateReply::Unanswered),
+        ..Observation::default()
+    };
     let unanswered = run(&record, &seen, 25).record;
     assert_eq!(run(&unanswered, &absent(54), 54).actions, [Action::ResolveVm]);
     assert_eq!(run(&unanswered, &absent(55), 55).actions, [Action::RequestVm]);
@@ -71,25 +104,64 @@ fn a_second_request_needs_a_list_that_is_young_enough() {
 
 #[test]
 fn a_vm_with_the_token_is_adopted() {
-    let found = run(&requested(0), &Observation { vm: vm(InstanceState::Provisioning), ..Observation::default() }, 5);
-    assert_eq!((found.record.instance, found.actions), (Some(InstanceId::new("vm-1")), vec![]));
+    let found = run(
+        &requested(0),
+        &Observation {
+            vm: vm(InstanceState::Provisioning),
+            ..Observation::default()
+        },
+        5,
+    );
+    assert_eq!(
+        (found.record.instance, found.actions),
+        (Some(InstanceId::new("vm-1")), vec![])
+    );
 }
 
 #[test]
 fn a_refused_create_leaves_nothing() {
-    let refused = Observation { create: Some(CreateReply::Refused), ..Observation::default() };
+    let refused = Observation {
+        create: Some(CreateReply::Refused),
+        ..Observation::default()
+    };
     assert_eq!(run(&requested(0), &refused, 1).actions, [Action::DeleteRecord]);
 }
 
 #[test]
 fn labels_and_taints_come_before_the_startup_taint_goes() {
-    let record = Record { phase: MachinePhase::Joining, ..ready() };
-    let see = |node| Observation { vm: vm(InstanceState::Running), node: present(node), ..Observation::default() };
-    let fresh = NodeState { startup_taint: true, prepared: false, ..WORKING };
+    let record = Record {
+        phase: MachinePhase::Joining,
+        ..ready()
+    };
+    let see = |node| Observation {
+        vm: vm(InstanceState::Running),
+        node: present(node),
+        ..Observation::default()
+    };
+    let fresh = NodeState {
+        startup_taint: true,
+        prepared: false,
+        ..WORKING
+    };
     assert_eq!(run(&record, &see(fresh), 1).actions, [Action::PrepareNode]);
-    let prepared = NodeState { prepared: true, ..fresh };
+    let prepared = NodeState {
+        prepared: true,
+        ..fresh
+    };
     assert_eq!(run(&record, &see(prepared), 1).actions, [Action::RemoveStartupTaint]);
-    assert_eq!(run(&record, &see(NodeState { ready: false, ..WORKING }), 1).record.phase, MachinePhase::Joining);
+    assert_eq!(
+        run(
+            &record,
+            &see(NodeState {
+                ready: false,
+                ..WORKING
+            }),
+            1
+        )
+        .record
+        .phase,
+        MachinePhase::Joining
+    );
     assert_eq!(run(&record, &see(WORKING), 1).record.phase, MachinePhase::Ready);
 }
 
@@ -101,8 +173,16 @@ fn each_phase_has_its_own_deadline() {
         (MachinePhase::Joining, 1200, "InitializingTimeout"),
     ] {
         let record = Record { phase, ..ready() };
-        let state = if phase == MachinePhase::Provisioning { InstanceState::Provisioning } else { InstanceState::Running };
-        let seen = Observation { vm: vm(state), node: NodeSeen::Absent, ..Observation::default() };
+        let state = if phase == MachinePhase::Provisioning {
+            InstanceState::Provisioning
+        } else {
+            InstanceState::Running
+        };
+        let seen = Observation {
+            vm: vm(state),
+            node: NodeSeen::Absent,
+            ..Observation::default()
+        };
         assert_eq!(run(&record, &seen, limit).record.phase, phase);
         let late = run(&record, &seen, limit + 1).record;
         assert_eq!((late.phase, late.phase_since), (MachinePhase::Failed, at(limit + 1)));
@@ -112,31 +192,80 @@ fn each_phase_has_its_own_deadline() {
 
 #[test]
 fn a_vanished_vm_or_node_moves_a_ready_one_on() {
-    let unready = NodeState { ready: false, ..WORKING };
-    let gone = Observation { vm: Vm::Absent { as_of: at(9) }, node: present(unready), ..Observation::default() };
+    let unready = NodeState {
+        ready: false,
+        ..WORKING
+    };
+    let gone = Observation {
+        vm: Vm::Absent { as_of: at(9) },
+        node: present(unready),
+        ..Observation::default()
+    };
     let failed = run(&ready(), &gone, 10).record;
     assert_eq!((failed.phase, failed.vm_gone_at), (MachinePhase::Failed, Some(at(10))));
     // The Node contradicts a list without the VM: perhaps the list of another account.
-    let contradiction = Observation { node: present(WORKING), ..gone };
+    let contradiction = Observation {
+        node: present(WORKING),
+        ..gone
+    };
     assert_eq!(run(&ready(), &contradiction, 10).record, ready());
 
-    let no_node = Observation { vm: vm(InstanceState::Running), node: NodeSeen::Absent, ..Observation::default() };
+    let no_node = Observation {
+        vm: vm(InstanceState::Running),
+        node: NodeSeen::Absent,
+        ..Observation::default()
+    };
     let failed = run(&ready(), &no_node, 10);
     assert_eq!(failed.record.failure.as_ref().unwrap().reason, "NodeNotFound");
     let next = run(&failed.record, &no_node, 11);
-    assert_eq!(next.actions, [Action::DeleteVm(InstanceId::new("vm-1")), Action::ResolveVm]);
+    assert_eq!(
+        next.actions,
+        [Action::DeleteVm(InstanceId::new("vm-1")), Action::ResolveVm]
+    );
 }
 
 #[test]
 fn a_failed_one_is_collected_after_its_time_and_when_the_vm_is_gone() {
-    let failed = Record { phase: MachinePhase::Failed, ..ready() };
-    let unknown = Observation { node: NodeSeen::Absent, delete_accepted: true, ..Observation::default() };
+    let failed = Record {
+        phase: MachinePhase::Failed,
+        ..ready()
+    };
+    let unknown = Observation {
+        node: NodeSeen::Absent,
+        delete_accepted: true,
+        ..Observation::default()
+    };
     assert_eq!(run(&failed, &unknown, 10_000).actions, [Action::ResolveVm]);
-    let gone = Observation { vm: Vm::Absent { as_of: at(50) }, ..unknown };
+    let gone = Observation {
+        vm: Vm::Absent { as_of: at(50) },
+        ..unknown
+    };
     let seen_gone = run(&failed, &gone, 60).record;
     assert!(!seen_gone.wants_list());
-    assert_eq!(run(&seen_gone, &Observation { vm: Vm::Unknown, ..gone.clone() }, 1800).actions, []);
-    assert_eq!(run(&seen_gone, &Observation { vm: Vm::Unknown, ..gone }, 1801).actions, [Action::DeleteRecord]);
+    assert_eq!(
+        run(
+            &seen_gone,
+            &Observation {
+                vm: Vm::Unknown,
+                ..gone.clone()
+            },
+            1800
+        )
+        .actions,
+        []
+    );
+    assert_eq!(
+        run(
+            &seen_gone,
+            &Observation {
+                vm: Vm::Unknown,
+                ..gone
+            },
+            1801
+        )
+        .actions,
+        [Action::DeleteRecord]
+    );
 }
 
 #[test]
@@ -144,7 +273,11 @@ fn a_removal_runs_through_its_steps() {
     let mut record = ready();
     record.removal = Some(Removal::planned(RemovalKind::Drain, "NotNeeded".into(), at(0)));
     let mut node = WORKING;
-    let mut seen = Observation { vm: vm(InstanceState::Running), node: present(node), ..Observation::default() };
+    let mut seen = Observation {
+        vm: vm(InstanceState::Running),
+        node: present(node),
+        ..Observation::default()
+    };
     seen.pods.workload = 1;
     let mut took = Vec::new();
     for second in 1..20 {
@@ -159,7 +292,11 @@ fn a_removal_runs_through_its_steps() {
                 _ => {}
             }
         }
-        seen.node = if took.contains(&Action::DeleteNode) { NodeSeen::Absent } else { present(node) };
+        seen.node = if took.contains(&Action::DeleteNode) {
+            NodeSeen::Absent
+        } else {
+            present(node)
+        };
         record = next.record;
         if took.contains(&Action::DeleteRecord) {
             break;
@@ -168,24 +305,47 @@ fn a_removal_runs_through_its_steps() {
     took.retain(|action| *action != Action::ResolveVm);
     let vm = InstanceId::new("vm-1");
     let evict = Action::Evict { forced: false };
-    assert_eq!(took, [Action::Cordon, evict, Action::DeleteVm(vm), Action::DeleteNode, Action::DeleteRecord]);
+    assert_eq!(
+        took,
+        [
+            Action::Cordon,
+            evict,
+            Action::DeleteVm(vm),
+            Action::DeleteNode,
+            Action::DeleteRecord
+        ]
+    );
 }
 
 #[test]
 fn a_drain_that_takes_too_long_is_rolled_back() {
-    let node = NodeState { cordoned: true, cordoned_by_us: true, ..WORKING };
-    let mut seen = Observation { vm: vm(InstanceState::Running), node: present(node), ..Observation::default() };
+    let node = NodeState {
+        cordoned: true,
+        cordoned_by_us: true,
+        ..WORKING
+    };
+    let mut seen = Observation {
+        vm: vm(InstanceState::Running),
+        node: present(node),
+        ..Observation::default()
+    };
     seen.pods.workload = 1;
     let record = in_removal(RemovalPhase::Draining);
     assert_eq!(run(&record, &seen, 900).actions, [Action::Evict { forced: false }]);
     let rolling = run(&record, &seen, 901);
     let removal = rolling.record.removal.clone().unwrap();
-    assert_eq!((removal.phase, removal.failed_at), (RemovalPhase::RollingBack, Some(at(901))));
+    assert_eq!(
+        (removal.phase, removal.failed_at),
+        (RemovalPhase::RollingBack, Some(at(901)))
+    );
     assert_eq!(rolling.note.unwrap().reason, "ScaleDownFailed");
     assert_eq!(run(&rolling.record, &seen, 902).actions, [Action::Uncordon]);
     seen.node = present(WORKING);
     let back = run(&rolling.record, &seen, 903).record;
-    assert_eq!((back.phase, back.removal.unwrap().phase), (MachinePhase::Ready, RemovalPhase::Failed));
+    assert_eq!(
+        (back.phase, back.removal.unwrap().phase),
+        (MachinePhase::Ready, RemovalPhase::Failed)
+    );
 
     seen.force_drain = true;
     seen.node = present(node);
@@ -194,8 +354,15 @@ fn a_drain_that_takes_too_long_is_rolled_back() {
 
 #[test]
 fn a_foreign_cordon_is_left_alone() {
-    let node = NodeState { cordoned: true, ..WORKING };
-    let mut seen = Observation { vm: vm(InstanceState::Running), node: present(node), ..Observation::default() };
+    let node = NodeState {
+        cordoned: true,
+        ..WORKING
+    };
+    let mut seen = Observation {
+        vm: vm(InstanceState::Running),
+        node: present(node),
+        ..Observation::default()
+    };
     let record = in_removal(RemovalPhase::Planned);
     let cordoned = run(&record, &seen, 1);
     assert!(cordoned.actions.is_empty() && !cordoned.record.removal.as_ref().unwrap().cordoned_by_us);
@@ -207,38 +374,109 @@ fn a_foreign_cordon_is_left_alone() {
 
 #[test]
 fn what_speaks_against_a_removal_undoes_it_before_the_vm_is_deleted() {
-    let node = NodeState { cordoned: true, cordoned_by_us: true, ..WORKING };
-    let base = Observation { vm: vm(InstanceState::Running), node: present(node), ..Observation::default() };
-    let pods = |workload| PodsLeft { workload, ..PodsLeft::default() };
+    let node = NodeState {
+        cordoned: true,
+        cordoned_by_us: true,
+        ..WORKING
+    };
+    let base = Observation {
+        vm: vm(InstanceState::Running),
+        node: present(node),
+        ..Observation::default()
+    };
+    let pods = |workload| PodsLeft {
+        workload,
+        ..PodsLeft::default()
+    };
     let drained = in_removal(RemovalPhase::Drained);
     let rolls_back = |record: &Record, seen: &Observation| {
         run(record, seen, 5).record.removal.unwrap().phase == RemovalPhase::RollingBack
     };
-    assert!(rolls_back(&drained, &Observation { own_node: true, ..base.clone() }));
-    assert!(rolls_back(&drained, &Observation { below_minimum: true, ..base.clone() }));
-    let uncordoned = Observation { node: present(WORKING), ..base.clone() };
+    assert!(rolls_back(
+        &drained,
+        &Observation {
+            own_node: true,
+            ..base.clone()
+        }
+    ));
+    assert!(rolls_back(
+        &drained,
+        &Observation {
+            below_minimum: true,
+            ..base.clone()
+        }
+    ));
+    let uncordoned = Observation {
+        node: present(WORKING),
+        ..base.clone()
+    };
     assert!(rolls_back(&drained, &uncordoned));
-    let needed = Observation { needed_by: Some("a/b".into()), pods: pods(1), ..base.clone() };
+    let needed = Observation {
+        needed_by: Some("a/b".into()),
+        pods: pods(1),
+        ..base.clone()
+    };
     assert!(rolls_back(&in_removal(RemovalPhase::Draining), &needed));
-    let again = run(&drained, &Observation { pods: pods(1), ..base.clone() }, 5).record;
+    let again = run(
+        &drained,
+        &Observation {
+            pods: pods(1),
+            ..base.clone()
+        },
+        5,
+    )
+    .record;
     assert_eq!(again.removal.unwrap().phase, RemovalPhase::Draining);
-    let unknown = run(&drained, &Observation { node: NodeSeen::Unknown, ..base.clone() }, 5);
+    let unknown = run(
+        &drained,
+        &Observation {
+            node: NodeSeen::Unknown,
+            ..base.clone()
+        },
+        5,
+    );
     assert_eq!((unknown.record, unknown.actions), (drained.clone(), vec![]));
     assert_eq!(run(&drained, &base, 5).record.phase, MachinePhase::Deleting);
 }
 
 #[test]
 fn a_deletion_by_hand_waits_for_the_drain() {
-    let node = NodeState { cordoned: true, cordoned_by_us: true, ..WORKING };
-    let pods = PodsLeft { workload: 1, blocked: Some("pod a/b has no controller".into()), ..PodsLeft::default() };
-    let seen = Observation { vm: vm(InstanceState::Running), node: present(node), pods, ..Observation::default() };
-    let record = Record { deletion_requested: true, ..in_removal(RemovalPhase::Draining) };
+    let node = NodeState {
+        cordoned: true,
+        cordoned_by_us: true,
+        ..WORKING
+    };
+    let pods = PodsLeft {
+        workload: 1,
+        blocked: Some("pod a/b has no controller".into()),
+        ..PodsLeft::default()
+    };
+    let seen = Observation {
+        vm: vm(InstanceState::Running),
+        node: present(node),
+        pods,
+        ..Observation::default()
+    };
+    let record = Record {
+        deletion_requested: true,
+        ..in_removal(RemovalPhase::Draining)
+    };
     let late = run(&record, &seen, 2000);
     assert_eq!(late.actions, [Action::Evict { forced: false }]);
     assert_eq!(late.note.as_ref().unwrap().reason, "DrainFailed");
-    assert_eq!(run(&late.record, &seen, 2010).note, None, "what has been said is not said again");
-    let nothing = Record { deletion_requested: true, ..Record::new(at(0)) };
-    assert_eq!(run(&nothing, &Observation::default(), 1).actions, [Action::DeleteRecord]);
+    assert_eq!(
+        run(&late.record, &seen, 2010).note,
+        None,
+        "what has been said is not said again"
+    );
+    let nothing = Record {
+        deletion_requested: true,
+        ..Record::new(at(0))
+    };
+    assert_eq!(
+        run(&nothing, &Observation::default(), 1).actions,
+        [Action::DeleteRecord]
+    );
 }
 
 fn vms() -> impl Strategy<Value = Vm> {
@@ -262,7 +500,13 @@ fn nodes() -> impl Strategy<Value = NodeSeen> {
         Just(NodeSeen::Unknown),
         Just(NodeSeen::Absent),
         any::<[bool; 5]>().prop_map(|[ready, cordoned, ours, startup_taint, prepared]| {
-            NodeSeen::Present(NodeState { ready, cordoned, cordoned_by_us: ours && cordoned, startup_taint, prepared })
+            NodeSeen::Present(NodeState {
+                ready,
+                cordoned,
+                cordoned_by_us: ours && cordoned,
+                startup_taint,
+                prepared,
+            })
         }),
     ]
 }

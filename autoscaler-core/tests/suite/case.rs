@@ -18,13 +18,12 @@ pub(crate) const NOW: &str = "2026-01-01T12:00:00Z";
 pub(crate) struct Case {
     yaml: String,
     offerings: Vec<Offering>,
-    ignore_timers: bool,
 }
 
 impl Case {
     /// A cluster with the offerings of [`catalogue`].
     pub(crate) fn new() -> Self {
-        Self { yaml: String::new(), offerings: catalogue(), ignore_timers: false }
+        Self { yaml: String::new(), offerings: catalogue() }
     }
 
     /// Adds documents.
@@ -68,18 +67,6 @@ impl Case {
         ))
     }
 
-    /// Takes the timers as elapsed.
-    pub(crate) fn ignoring_timers(mut self) -> Self {
-        self.ignore_timers = true;
-        self
-    }
-
-    /// Replaces the offerings.
-    pub(crate) fn offerings(mut self, json: &str) -> Self {
-        self.offerings = read_offerings(&Source { name: "offerings.json".into(), text: json }).unwrap();
-        self
-    }
-
     /// The snapshot of the cluster.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut objects = Objects::default();
@@ -90,7 +77,7 @@ impl Case {
     /// The decision, which has to keep every invariant.
     pub(crate) fn plan(&self) -> PlanDocument {
         let snapshot = self.snapshot();
-        let options = Options { ignore_timers: self.ignore_timers };
+        let options = Options::default();
         let plan = planner::plan(&snapshot, &options, NOW.parse().unwrap());
         let violations = check(&snapshot, &plan);
         assert!(violations.is_empty(), "{violations:#?}\n{plan:#?}");

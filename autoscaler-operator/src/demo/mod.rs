@@ -81,6 +81,7 @@ async fn tell(world: &World, narrator: &Narrator) -> Result<(), Failure> {
 }
 
 /// Tells what happens until the condition holds.
+#[expect(clippy::future_not_send, reason = "awaited where it is made, on the main task")]
 async fn until<F, T>(narrator: &Narrator, what: &str, condition: F) -> Result<(), Failure>
 where
     F: Fn() -> T,

@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use autoscaler_scaler::{api, run::Clock};
@@ -61,7 +60,7 @@ impl Narrator {
             client: world.client.clone(),
             mock: world.mock.clone(),
             started: (world.clock)(),
-            clock: world.clock.clone(),
+            clock: Arc::clone(&world.clock),
             started_real: Instant::now(),
             prices: prices.map(|offering| (offering.id, offering.hourly_price.unwrap_or(0.0))).collect(),
             seen: Mutex::default(),
@@ -87,12 +86,8 @@ impl Narrator {
             look_at_events(&mut seen, &events, &mut lines);
         }
         let elapsed = (self.clock)().duration_since(self.started).as_secs();
-        let mut text = String::new();
-        for line in lines {
-            // Writing to a String cannot fail.
-            drop(writeln!(text, "  {:>3}:{:02}  {line}", elapsed / 60, elapsed % 60));
-        }
-        command::print(&text)
+        let told = |line: String| format!("  {:>3}:{:02}  {line}\n", elapsed / 60, elapsed % 60);
+        command::print(&lines.into_iter().map(told).collect::<String>())
     }
 
     fn look_at_vms(&self, seen: &mut Seen, machines: &[api::VPSieNode], lines: &mut Vec<String>) {

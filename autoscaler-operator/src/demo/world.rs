@@ -2,6 +2,7 @@
 //! over HTTP on this machine.
 
 use std::{
+    fmt::Debug,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -20,6 +21,7 @@ use autoscaler_scaler::{
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
+    NamespaceResourceScope,
     api::{
         apps::v1::Deployment,
         core::v1::{Node, Pod, Secret},
@@ -31,7 +33,7 @@ use kube::{
     Api, Client, Config,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 use vpsie_client::mock::{MockConfig, MockServer, MockVpsie};
@@ -104,11 +106,17 @@ impl World {
             crds.create(&PostParams::default(), &crd).await.map_err(|error| Failure::failed(&error))?;
         }
         let credentials = MockConfig::default();
+        // A real API server would take `stringData` and encode it itself.
+        let encoded = |text: &str| json!(k8s_openapi::ByteString(text.as_bytes().to_vec()));
         let secret = json!({
             "metadata": { "name": "vpsie-secret", "namespace": "kube-system" },
-            "stringData": { "clientId": credentials.client_id, "clientSecret": credentials.client_secret, "url": self.vpsie_url },
+            "data": {
+                "clientId": encoded(&credentials.client_id),
+                "clientSecret": encoded(&credentials.client_secret),
+                "url": encoded(&self.vpsie_url),
+            },
         });
-        self.create::<Secret>("kube-system", with_plain_data(secret)).await?;
+        self.create::<Secret>("kube-system", secret).await?;
         for (name, offerings) in [("general", ["small-2", "medium-4"]), ("large", ["medium-8", "large-16"])] {
             let group = json!({
                 "apiVersion": api::API_VERSION,
@@ -212,7 +220,7 @@ impl World {
 
     async fn create<K>(&self, namespace: &str, object: Value) -> Result<(), Failure>
     where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + serde::Serialize + Clone + std::fmt::Debug,
+        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Serialize + Clone + Debug + Send + Sync,
     {
         let object: K = serde_json::from_value(object).map_err(|error| Failure::failed(&error))?;
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
@@ -223,22 +231,10 @@ impl World {
 /// Lists the objects that a label selector matches.
 pub(super) async fn list<K>(api: Api<K>, labels: &str) -> Result<Vec<K>, Failure>
 where
-    K: kube::Resource + DeserializeOwned + Clone + std::fmt::Debug,
+    K: kube::Resource + DeserializeOwned + Clone + Debug,
 {
     let listed = api.list(&ListParams::default().labels(labels)).await;
     listed.map(|list| list.items).map_err(|error| Failure::failed(&error))
-}
-
-/// The API server turns `stringData` into `data`; the embedded one takes what it gets.
-fn with_plain_data(mut secret: Value) -> Value {
-    if let Some(Value::Object(plain)) = secret.as_object_mut().and_then(|secret| secret.remove("stringData")) {
-        let encoded = plain.into_iter().map(|(key, value)| {
-            let bytes = value.as_str().unwrap_or_default().as_bytes().to_vec();
-            (key, json!(k8s_openapi::ByteString(bytes)))
-        });
-        secret["data"] = Value::Object(encoded.collect());
-    }
-    secret
 }
 
 async fn serve(cluster: &Cluster) -> Result<(String, Server), Failure> {

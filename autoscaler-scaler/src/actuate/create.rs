@@ -15,10 +15,7 @@ use k8s_openapi::{
     api::core::v1::Secret,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
-use kube::{
-    Api, Resource as _, ResourceExt as _,
-    api::PostParams,
-};
+use kube::{Api, Resource as _, ResourceExt as _, api::PostParams};
 
 use super::{
     Actuator, Tick, group,
@@ -82,8 +79,13 @@ impl Actuator {
         let mut grown: BTreeMap<Key, usize> = BTreeMap::new();
         for creation in &plan.creations {
             let group = snapshot.group(creation.group);
-            let key = (snapshot.text(group.namespace).to_owned(), snapshot.text(group.name).to_owned());
-            let Some(group) = cluster.groups.get(&key) else { continue };
+            let key = (
+                snapshot.text(group.namespace).to_owned(),
+                snapshot.text(group.name).to_owned(),
+            );
+            let Some(group) = cluster.groups.get(&key) else {
+                continue;
+            };
             match self.create_intent(&group.object, creation, now).await {
                 Ok(machine) => {
                     self.index.put_machine(machine);
@@ -93,7 +95,9 @@ impl Actuator {
             }
         }
         for (key, count) in grown {
-            let Some(group) = cluster.groups.get(&key).map(|group| &group.object) else { continue };
+            let Some(group) = cluster.groups.get(&key).map(|group| &group.object) else {
+                continue;
+            };
             let result = self
                 .write_group_status(group, |status| {
                     status.last_scale_up_time = Some(api::time(now));
@@ -103,22 +107,38 @@ impl Actuator {
             if let Err(error) = result {
                 first_error = first_error.or(Some(error));
             }
-            let before = cluster.machines.values().filter(|machine| group::is_member(&machine.object, &key)).count();
+            let before = cluster
+                .machines
+                .values()
+                .filter(|machine| group::is_member(&machine.object, &key))
+                .count();
             let note = format!("{before} -> {} nodes (max {})", before + count, group.spec.max_nodes);
-            self.events.normal(&group.object_ref(&()), "ScaleUp", "ScaledUpGroup", note).await;
+            self.events
+                .normal(&group.object_ref(&()), "ScaleUp", "ScaledUpGroup", note)
+                .await;
         }
         first_error.map_or(Ok(()), Err)
     }
 
-    async fn create_intent(&self, group: &NodeGroup, creation: &Creation, now: Timestamp) -> Result<VPSieNode, kube::Error> {
+    async fn create_intent(
+        &self,
+        group: &NodeGroup,
+        creation: &Creation,
+        now: Timestamp,
+    ) -> Result<VPSieNode, kube::Error> {
         let machines: Api<VPSieNode> =
             Api::namespaced(self.clients.write.clone(), &group.namespace().unwrap_or_default());
-        let params = PostParams { field_manager: Some(REPORTER.to_owned()), ..PostParams::default() };
+        let params = PostParams {
+            field_manager: Some(REPORTER.to_owned()),
+            ..PostParams::default()
+        };
         let mut attempt = 1;
         loop {
             let object = intent(group, creation, self.random(now), self.random(now));
             match machines.create(&params, &object).await {
-                Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" && attempt < NAME_ATTEMPTS => attempt += 1,
+                Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" && attempt < NAME_ATTEMPTS => {
+                    attempt += 1;
+                }
                 result => return result,
             }
         }
@@ -134,8 +154,15 @@ impl Actuator {
     }
 
     /// The request that carries out the intent of a VPSieNode.
-    pub(super) async fn create_request(&self, tick: &Tick<'_>, machine: &VPSieNode) -> Result<CreateInstance, RequestError> {
-        let group = tick.sight.group(machine).ok_or_else(|| RequestError::NoGroup(machine.node_group_key()))?;
+    pub(super) async fn create_request(
+        &self,
+        tick: &Tick<'_>,
+        machine: &VPSieNode,
+    ) -> Result<CreateInstance, RequestError> {
+        let group = tick
+            .sight
+            .group(machine)
+            .ok_or_else(|| RequestError::NoGroup(machine.node_group_key()))?;
         let spec = &group.object.spec;
         let dress = Dress::of(machine, Some(&group.object));
         let values = Values {
@@ -164,12 +191,21 @@ impl Actuator {
     }
 
     async fn template(&self, reference: &api::UserDataSecretRef, group: &NodeGroup) -> Result<String, RequestError> {
-        let namespace = reference.namespace.clone().or_else(|| group.namespace()).unwrap_or_default();
+        let namespace = reference
+            .namespace
+            .clone()
+            .or_else(|| group.namespace())
+            .unwrap_or_default();
         let name = format!("{namespace}/{}", reference.name);
         let secrets: Api<Secret> = Api::namespaced(self.clients.write.clone(), &namespace);
-        let secret = secrets.get(&reference.name).await.map_err(|error| RequestError::Secret(name.clone(), error))?;
+        let secret = secrets
+            .get(&reference.name)
+            .await
+            .map_err(|error| RequestError::Secret(name.clone(), error))?;
         let value = secret.data.and_then(|mut data| data.remove(&reference.key));
-        let Some(value) = value else { return Err(RequestError::NoKey(name, reference.key.clone())) };
+        let Some(value) = value else {
+            return Err(RequestError::NoKey(name, reference.key.clone()));
+        };
         String::from_utf8(value.0).map_err(|_| RequestError::NotText(name))
     }
 }

@@ -108,8 +108,13 @@ pub(super) fn load(
     for &id in snapshot.pods_on(node) {
         let pod = snapshot.pod(id);
         let leaving = pod.deletion.is_some();
-        let key = (snapshot.text(pod.namespace).to_owned(), snapshot.text(pod.name).to_owned());
-        let Some(manifest) = cluster.pods.get(&key) else { continue };
+        let key = (
+            snapshot.text(pod.namespace).to_owned(),
+            snapshot.text(pod.name).to_owned(),
+        );
+        let Some(manifest) = cluster.pods.get(&key) else {
+            continue;
+        };
         let daemon = drain::drainability(snapshot, id, now) == Drainability::Daemon;
         let victim = Victim {
             key,
@@ -129,22 +134,34 @@ pub(super) fn load(
         }
         load.left.workload += 1;
         let priority = snapshot.class_of(pod).priority;
-        let blocked = if leaving || judgement.forced { None } else { blocker(snapshot, id, judgement, now) };
+        let blocked = if leaving || judgement.forced {
+            None
+        } else {
+            blocker(snapshot, id, judgement, now)
+        };
         // Those that are leaving, or must not go, hold the later waves back.
         candidates.push((CRITICAL <= priority, priority, !leaving && blocked.is_none(), victim));
         load.left.blocked = load.left.blocked.take().or(blocked);
     }
     candidates.sort_by(|a, b| (a.0, a.1, &a.3.key).cmp(&(b.0, b.1, &b.3.key)));
     let wave = candidates.first().map(|(critical, ..)| *critical);
-    let refusal = candidates.iter().find_map(|(.., victim)| attempts.refused.get(&victim.uid));
+    let refusal = candidates
+        .iter()
+        .find_map(|(.., victim)| attempts.refused.get(&victim.uid));
     load.left.refusal = refusal.map(|refused| refused.message.clone());
-    let in_wave = candidates.into_iter().filter(|(critical, _, may_go, _)| Some(*critical) == wave && *may_go);
+    let in_wave = candidates
+        .into_iter()
+        .filter(|(critical, _, may_go, _)| Some(*critical) == wave && *may_go);
     let mut due: Vec<Victim> = in_wave.map(|(.., victim)| victim).collect();
     if wave.is_none() {
         due = daemons;
     }
     due.retain(|victim| {
-        let wait = attempts.refused.get(&victim.uid).map(|refused| refused.not_before).filter(|at| now < *at);
+        let wait = attempts
+            .refused
+            .get(&victim.uid)
+            .map(|refused| refused.not_before)
+            .filter(|at| now < *at);
         load.next = [load.next, wait].into_iter().flatten().min();
         wait.is_none()
     });
@@ -159,26 +176,46 @@ pub(super) fn load(
 pub(super) async fn evict(client: &Client, victim: &Victim) -> Evicted {
     let (namespace, name) = &victim.key;
     let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-    let preconditions = Preconditions { uid: text(&victim.uid), resource_version: text(&victim.resource_version) };
+    let preconditions = Preconditions {
+        uid: text(&victim.uid),
+        resource_version: text(&victim.resource_version),
+    };
     let eviction = Eviction {
-        metadata: ObjectMeta { name: text(name), namespace: text(namespace), ..ObjectMeta::default() },
-        delete_options: Some(DeleteOptions { preconditions: Some(preconditions), ..DeleteOptions::default() }),
+        metadata: ObjectMeta {
+            name: text(name),
+            namespace: text(namespace),
+            ..ObjectMeta::default()
+        },
+        delete_options: Some(DeleteOptions {
+            preconditions: Some(preconditions),
+            ..DeleteOptions::default()
+        }),
     };
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let reply: Result<Status, _> =
-        pods.create_subresource("eviction", name, &PostParams::default(), &eviction).await;
+    let reply: Result<Status, _> = pods
+        .create_subresource("eviction", name, &PostParams::default(), &eviction)
+        .await;
     match reply {
         // A pod under several budgets is answered with 201 and a Status that says Failure.
-        Ok(status) if status.status.as_deref() == Some("Failure") => {
-            Evicted::Refused(status.message.unwrap_or_else(|| "the eviction failed without a message".to_owned()))
-        }
+        Ok(status) if status.status.as_deref() == Some("Failure") => Evicted::Refused(
+            status
+                .message
+                .unwrap_or_else(|| "the eviction failed without a message".to_owned()),
+        ),
         Ok(_) => Evicted::Yes,
         Err(kube::Error::Api(status)) => match status.code {
             404 => Evicted::Yes,
             409 => Evicted::Changed,
             429 => {
-                let causes = status.details.iter().flat_map(|details| &details.causes).map(|cause| cause.message.as_str());
-                let message = std::iter::once(status.message.as_str()).chain(causes).collect::<Vec<_>>().join(" ");
+                let causes = status
+                    .details
+                    .iter()
+                    .flat_map(|details| &details.causes)
+                    .map(|cause| cause.message.as_str());
+                let message = std::iter::once(status.message.as_str())
+                    .chain(causes)
+                    .collect::<Vec<_>>()
+                    .join(" ");
                 Evicted::Refused(message)
             }
             // The API server's answer for a pod under several budgets in other versions.
@@ -194,7 +231,10 @@ pub(super) async fn delete_past_budget(client: &Client, victim: &Victim) -> Evic
     let (namespace, name) = &victim.key;
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let uid = Some(victim.uid.clone()).filter(|uid| !uid.is_empty());
-    let params = DeleteParams::default().preconditions(kube::api::Preconditions { uid, resource_version: None });
+    let params = DeleteParams::default().preconditions(kube::api::Preconditions {
+        uid,
+        resource_version: None,
+    });
     match pods.delete(name, &params).await {
         Ok(_) => Evicted::Yes,
         Err(kube::Error::Api(status)) if status.code == 404 => Evicted::Yes,
@@ -239,7 +279,14 @@ impl Attempts {
         let not_before = now.checked_add(wait).unwrap_or(now);
         let (namespace, name) = &victim.key;
         let message = format!("eviction of pod {namespace}/{name} refused: {message}");
-        self.refused.insert(victim.uid.clone(), Refused { times: times.saturating_add(1), not_before, message });
+        self.refused.insert(
+            victim.uid.clone(),
+            Refused {
+                times: times.saturating_add(1),
+                not_before,
+                message,
+            },
+        );
         Some(not_before)
     }
 
@@ -261,12 +308,22 @@ mod tests {
     #[test]
     fn refusals_wait_longer_each_time_and_daemons_are_asked_once() {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        let mut victim =
-            Victim { key: ("a".into(), "b".into()), uid: "u".into(), resource_version: "1".into(), daemon: false };
+        let mut victim = Victim {
+            key: ("a".into(), "b".into()),
+            uid: "u".into(),
+            resource_version: "1".into(),
+            daemon: false,
+        };
         let mut attempts = Attempts::default();
         let refused = Evicted::Refused("no".into());
         let waits: Vec<i64> = (0..7)
-            .map(|_| attempts.remember(&victim, &refused, now).unwrap().duration_since(now).as_secs())
+            .map(|_| {
+                attempts
+                    .remember(&victim, &refused, now)
+                    .unwrap()
+                    .duration_since(now)
+                    .as_secs()
+            })
             .collect();
         assert_eq!(waits, [2, 4, 8, 16, 30, 30, 30]);
         assert_eq!(attempts.refused["u"].message, "eviction of pod a/b refused: no");

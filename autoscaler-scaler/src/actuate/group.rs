@@ -45,7 +45,10 @@ impl Actuator {
     pub(super) async fn keep_finalizers(&self, cluster: &Cluster, report: &mut TickReport) {
         for (key, group) in &cluster.groups {
             let group = &group.object;
-            let has_finalizer = group.finalizers().iter().any(|finalizer| finalizer == labels::NODE_GROUP_FINALIZER);
+            let has_finalizer = group
+                .finalizers()
+                .iter()
+                .any(|finalizer| finalizer == labels::NODE_GROUP_FINALIZER);
             let result = if group.is_deleting() && has_finalizer {
                 self.wind_down(group, key, report).await
             } else if group.is_managed() && !group.is_deleting() && !has_finalizer {
@@ -65,7 +68,11 @@ impl Actuator {
         // The API server is asked: a VPSieNode that the index does not have yet must not be left behind.
         let machines: Api<VPSieNode> = Api::namespaced(self.clients.write.clone(), &key.0);
         let members = machines.list(&ListParams::default()).await?;
-        let members: Vec<_> = members.items.into_iter().filter(|machine| is_member(machine, key)).collect();
+        let members: Vec<_> = members
+            .items
+            .into_iter()
+            .filter(|machine| is_member(machine, key))
+            .collect();
         if members.is_empty() {
             let mut finalizers = group.finalizers().to_vec();
             finalizers.retain(|finalizer| finalizer != labels::NODE_GROUP_FINALIZER);
@@ -73,7 +80,10 @@ impl Actuator {
         }
         report.come_back(SignedDuration::from_secs(5));
         for machine in members.into_iter().filter(|machine| !machine.is_deleting()) {
-            let preconditions = Preconditions { uid: machine.uid(), resource_version: None };
+            let preconditions = Preconditions {
+                uid: machine.uid(),
+                resource_version: None,
+            };
             let params = DeleteParams::default().preconditions(preconditions);
             match machines.delete(&machine.name_any(), &params).await {
                 Ok(deleted) => match deleted.left() {
@@ -91,8 +101,18 @@ impl Actuator {
         let groups: Api<NodeGroup> =
             Api::namespaced(self.clients.write.clone(), &group.namespace().unwrap_or_default());
         let metadata = json!({ "resourceVersion": group.resource_version(), "finalizers": finalizers });
-        let params = PatchParams { field_manager: Some(REPORTER.to_owned()), ..PatchParams::default() };
-        match groups.patch(&group.name_any(), &params, &Patch::Merge(&json!({ "metadata": metadata }))).await {
+        let params = PatchParams {
+            field_manager: Some(REPORTER.to_owned()),
+            ..PatchParams::default()
+        };
+        match groups
+            .patch(
+                &group.name_any(),
+                &params,
+                &Patch::Merge(&json!({ "metadata": metadata })),
+            )
+            .await
+        {
             Ok(group) => self.index.put_group(group),
             // Gone, or changed: the watch brings what it is now.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
@@ -106,11 +126,16 @@ impl Actuator {
         // Several refusals of one offering in one tick are one failure.
         let mut by_group: BTreeMap<&Key, BTreeMap<&str, &Refusal>> = BTreeMap::new();
         for refusal in refusals {
-            by_group.entry(&refusal.group).or_default().insert(&refusal.offering, refusal);
+            by_group
+                .entry(&refusal.group)
+                .or_default()
+                .insert(&refusal.offering, refusal);
         }
         let cluster = self.index.cluster();
         for (key, refusals) in by_group {
-            let Some(group) = cluster.groups.get(key).map(|group| &group.object) else { continue };
+            let Some(group) = cluster.groups.get(key).map(|group| &group.object) else {
+                continue;
+            };
             let result = self
                 .write_group_status(group, |status| {
                     for refusal in refusals.values() {
@@ -122,8 +147,13 @@ impl Actuator {
                 report.problem(describe(key), "record a refused order", error.to_string());
             }
             for refusal in refusals.values() {
-                let note = format!("the provider refused offering {}: {}", refusal.offering, refusal.message);
-                self.events.warning(&group.object_ref(&()), "ScaleUp", refusal.reason, note).await;
+                let note = format!(
+                    "the provider refused offering {}: {}",
+                    refusal.offering, refusal.message
+                );
+                self.events
+                    .warning(&group.object_ref(&()), "ScaleUp", refusal.reason, note)
+                    .await;
             }
         }
     }
@@ -132,8 +162,12 @@ impl Actuator {
     pub(super) async fn keep_group_status(&self, shrunk: &BTreeSet<Key>, now: Timestamp, report: &mut TickReport) {
         let cluster = self.index.cluster();
         for (key, group) in cluster.groups.iter().filter(|(_, group)| group.object.is_managed()) {
-            let members: Vec<&VPSieNode> =
-                cluster.machines.values().map(|machine| &machine.object).filter(|machine| is_member(machine, key)).collect();
+            let members: Vec<&VPSieNode> = cluster
+                .machines
+                .values()
+                .map(|machine| &machine.object)
+                .filter(|machine| is_member(machine, key))
+                .collect();
             let result = self
                 .write_group_status(&group.object, |status| {
                     if shrunk.contains(key) {
@@ -163,7 +197,10 @@ impl Actuator {
         };
         let groups: Api<NodeGroup> =
             Api::namespaced(self.clients.write.clone(), &group.namespace().unwrap_or_default());
-        let params = PatchParams { field_manager: Some(REPORTER.to_owned()), ..PatchParams::default() };
+        let params = PatchParams {
+            field_manager: Some(REPORTER.to_owned()),
+            ..PatchParams::default()
+        };
         let patch = Patch::Merge(json!({ "status": patch }));
         match groups.patch_status(&group.name_any(), &params, &patch).await {
             Ok(group) => self.index.put_group(group),
@@ -177,10 +214,16 @@ impl Actuator {
 /// Notes one more failure of an offering, and forgets old ones.
 fn back_off(backoffs: &mut Vec<ScaleUpBackoff>, refusal: &Refusal, now: Timestamp) {
     let is_old = |backoff: &ScaleUpBackoff| {
-        backoff.last_failure.as_ref().is_none_or(|time| BACKOFF_MEMORY < now.duration_since(time.0))
+        backoff
+            .last_failure
+            .as_ref()
+            .is_none_or(|time| BACKOFF_MEMORY < now.duration_since(time.0))
     };
     backoffs.retain(|backoff| !is_old(backoff));
-    let earlier = backoffs.iter().find(|backoff| backoff.offering == refusal.offering).map_or(0, |b| b.failures);
+    let earlier = backoffs
+        .iter()
+        .find(|backoff| backoff.offering == refusal.offering)
+        .map_or(0, |b| b.failures);
     let doublings = u32::try_from(earlier).unwrap_or(0).min(10);
     let wait = FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF);
     let mut message = refusal.message.clone();
@@ -224,7 +267,9 @@ fn describe_group(
     let node_info = |machine: &&VPSieNode| {
         let of_status = machine.status.as_ref();
         NodeInfo {
-            node_name: of_status.and_then(|status| status.node_name.clone()).unwrap_or_default(),
+            node_name: of_status
+                .and_then(|status| status.node_name.clone())
+                .unwrap_or_default(),
             vps_id: machine.spec.vpsie_instance_id,
             instance_type: machine.spec.instance_type.clone(),
             status: machine.phase().as_str().to_owned(),
@@ -241,20 +286,32 @@ fn describe_group(
         (0, _) => (true, reason::SCALING_DOWN),
         _ => (true, reason::SCALING_UP),
     };
-    let in_backoff = status.scale_up_backoffs.iter().find(|b| b.until.as_ref().is_some_and(|until| now < until.0));
+    let in_backoff = status
+        .scale_up_backoffs
+        .iter()
+        .find(|b| b.until.as_ref().is_some_and(|until| now < until.0));
     let (error, error_reason, message) = match in_backoff {
         Some(backoff) => {
-            let why = backoff.reason.clone().unwrap_or_else(|| reason::VPSIE_API_ERROR.to_owned());
+            let why = backoff
+                .reason
+                .clone()
+                .unwrap_or_else(|| reason::VPSIE_API_ERROR.to_owned());
             let message = backoff.message.clone().unwrap_or_default();
             (true, why, format!("offering {}: {message}", backoff.offering))
         }
-        None if 0 < broken => {
-            (true, reason::NODE_PROVISIONING_FAILED.to_owned(), format!("{broken} VPSieNodes have failed"))
-        }
+        None if 0 < broken => (
+            true,
+            reason::NODE_PROVISIONING_FAILED.to_owned(),
+            format!("{broken} VPSieNodes have failed"),
+        ),
         None => (false, reason::RECONCILING.to_owned(), String::new()),
     };
     let ready = !group.is_deleting() && status.ready_nodes == current;
-    let ready_reason = if ready { reason::SCALING_COMPLETE } else { reason::RECONCILING };
+    let ready_reason = if ready {
+        reason::SCALING_COMPLETE
+    } else {
+        reason::RECONCILING
+    };
     let generation = group.metadata.generation;
     let at_min = (current <= group.spec.min_nodes, reason::AT_MINIMUM_CAPACITY);
     let at_max = (group.spec.max_nodes <= current, reason::AT_MAXIMUM_CAPACITY);
@@ -262,8 +319,19 @@ fn describe_group(
     set_condition(list, condition::READY, ready, ready_reason, "", generation, now);
     set_condition(list, condition::SCALING, scaling, why, "", generation, now);
     set_condition(list, condition::ERROR, error, &error_reason, &message, generation, now);
-    for (type_, (holds, yes)) in [(condition::AT_MIN_CAPACITY, at_min), (condition::AT_MAX_CAPACITY, at_max)] {
-        set_condition(list, type_, holds, if holds { yes } else { reason::RECONCILING }, "", generation, now);
+    for (type_, (holds, yes)) in [
+        (condition::AT_MIN_CAPACITY, at_min),
+        (condition::AT_MAX_CAPACITY, at_max),
+    ] {
+        set_condition(
+            list,
+            type_,
+            holds,
+            if holds { yes } else { reason::RECONCILING },
+            "",
+            generation,
+            now,
+        );
     }
 }
 

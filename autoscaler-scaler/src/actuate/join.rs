@@ -57,9 +57,18 @@ impl Dress {
         if name.len() <= 63 {
             wanted.insert(labels::VPSIE_NODE.to_owned(), name);
         }
-        let defaults = [(labels::INSTANCE_TYPE, &spec.instance_type), (labels::ZONE, &spec.datacenter_id)];
-        let taints = group.map(|group| group.spec.taints.iter().map(taint).collect()).unwrap_or_default();
-        Self { labels: wanted, defaults: defaults.map(|(key, value)| (key.to_owned(), value.clone())).into(), taints }
+        let defaults = [
+            (labels::INSTANCE_TYPE, &spec.instance_type),
+            (labels::ZONE, &spec.datacenter_id),
+        ];
+        let taints = group
+            .map(|group| group.spec.taints.iter().map(taint).collect())
+            .unwrap_or_default();
+        Self {
+            labels: wanted,
+            defaults: defaults.map(|(key, value)| (key.to_owned(), value.clone())).into(),
+            taints,
+        }
     }
 
     /// Every label that the kubelet may register with.
@@ -76,8 +85,14 @@ impl Dress {
     fn missing_labels(&self, node: &Node) -> BTreeMap<&str, &str> {
         let found = &node.metadata.labels;
         let wrong = self.labels.iter().filter(|(key, value)| found.get(*key) != Some(value));
-        let absent = self.defaults.iter().filter(|(key, _)| !self.labels.contains_key(*key) && !found.contains_key(*key));
-        wrong.chain(absent).map(|(key, value)| (key.as_str(), value.as_str())).collect()
+        let absent = self
+            .defaults
+            .iter()
+            .filter(|(key, _)| !self.labels.contains_key(*key) && !found.contains_key(*key));
+        wrong
+            .chain(absent)
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect()
     }
 }
 
@@ -94,13 +109,20 @@ pub(super) fn state(node: &Node, machine: &VPSieNode, dress: &Dress) -> NodeStat
 
 /// Whether the Ready condition is True.
 pub(super) fn is_ready(node: &Node) -> bool {
-    node.status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    node.status
+        .conditions
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// Whether this Node is that of the VPSieNode, by more than its name: no other VPSieNode has marked it, and it is not
 /// older than the VPSieNode unless that knows it already.
 pub(super) fn belongs(node: &Node, machine: &VPSieNode) -> bool {
-    let marked = node.metadata.labels.get(labels::VPSIE_NODE).is_none_or(|name| *name == machine.name_any());
+    let marked = node
+        .metadata
+        .labels
+        .get(labels::VPSIE_NODE)
+        .is_none_or(|name| *name == machine.name_any());
     let known = machine.status.as_ref().and_then(|status| status.node_name.as_deref()) == Some(&node.metadata.name);
     let older = match (node.metadata.creation_timestamp, machine.creation_timestamp()) {
         (Some(node), Some(machine)) => node < machine.0,
@@ -116,7 +138,11 @@ pub(super) async fn prepare(client: &Client, name: &str, dress: &Dress, id: Opti
             return None;
         }
         let keys: BTreeSet<_> = dress.taints.iter().map(|taint| (&taint.key, &taint.effect)).collect();
-        let kept = node.spec.taints.iter().filter(|taint| !keys.contains(&(&taint.key, &taint.effect)));
+        let kept = node
+            .spec
+            .taints
+            .iter()
+            .filter(|taint| !keys.contains(&(&taint.key, &taint.effect)));
         let taints: Vec<Value> = kept.chain(&dress.taints).map(taint_json).collect();
         let annotations = id.map_or_else(|| json!({}), |id| json!({ (labels::VPS_ID): id }));
         Some(json!({
@@ -130,7 +156,12 @@ pub(super) async fn prepare(client: &Client, name: &str, dress: &Dress, id: Opti
 /// Takes the startup taint off the Node, if the labels and taints of the group are on it.
 pub(super) async fn remove_startup_taint(client: &Client, name: &str, dress: &Dress) -> Result<Node, kube::Error> {
     update(client, name, |node| {
-        let kept: Vec<_> = node.spec.taints.iter().filter(|taint| taint.key != labels::STARTUP_TAINT).collect();
+        let kept: Vec<_> = node
+            .spec
+            .taints
+            .iter()
+            .filter(|taint| taint.key != labels::STARTUP_TAINT)
+            .collect();
         let complete = dress.fits(node) && kept.len() < node.spec.taints.len();
         let taints: Vec<Value> = kept.into_iter().map(taint_json).collect();
         complete.then(|| json!({ "spec": { "taints": taints } }))
@@ -168,7 +199,10 @@ pub(super) async fn uncordon(client: &Client, name: &str, machine: &VPSieNode) -
 pub(super) async fn delete(client: &Client, node: &Node) -> Result<(), kube::Error> {
     let nodes: Api<SlimNode> = Api::all(client.clone());
     let uid = Some(node.metadata.uid.clone()).filter(|uid| !uid.is_empty());
-    let params = DeleteParams::default().preconditions(Preconditions { uid, resource_version: None });
+    let params = DeleteParams::default().preconditions(Preconditions {
+        uid,
+        resource_version: None,
+    });
     match nodes.delete(&node.metadata.name, &params).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
@@ -194,12 +228,20 @@ async fn update(
     change: impl Fn(&Node) -> Option<Value> + Send,
 ) -> Result<Node, kube::Error> {
     let nodes: Api<SlimNode> = Api::all(client.clone());
-    let params = PatchParams { field_manager: Some(REPORTER.to_owned()), ..PatchParams::default() };
+    let params = PatchParams {
+        field_manager: Some(REPORTER.to_owned()),
+        ..PatchParams::default()
+    };
     let mut retries = 0;
     loop {
         let node = nodes.get(name).await?.into_view();
-        let Some(mut patch) = change(&node) else { return Ok(node) };
-        if let Some(metadata) = patch.as_object_mut().map(|patch| patch.entry("metadata").or_insert_with(|| json!({}))) {
+        let Some(mut patch) = change(&node) else {
+            return Ok(node);
+        };
+        if let Some(metadata) = patch
+            .as_object_mut()
+            .map(|patch| patch.entry("metadata").or_insert_with(|| json!({})))
+        {
             metadata["resourceVersion"] = json!(node.metadata.resource_version);
         }
         match nodes.patch(name, &params, &Patch::Merge(&patch)).await {
@@ -220,7 +262,8 @@ fn taint(taint: &api::Taint) -> Taint {
 }
 
 fn has_taint(node: &Node, wanted: &Taint) -> bool {
-    let same = |taint: &Taint| (&taint.key, &taint.value, &taint.effect) == (&wanted.key, &wanted.value, &wanted.effect);
+    let same =
+        |taint: &Taint| (&taint.key, &taint.value, &taint.effect) == (&wanted.key, &wanted.value, &wanted.effect);
     node.spec.taints.iter().any(same)
 }
 
@@ -232,5 +275,8 @@ fn taint_json(taint: &Taint) -> Value {
         ("effect", Some(json!(taint.effect))),
         ("timeAdded", taint.time_added.map(|added| json!(api::time(added)))),
     ];
-    fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    fields
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
 }

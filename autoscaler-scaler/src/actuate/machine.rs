@@ -20,11 +20,7 @@ use super::{
     observe::{NodeSource, Seen, began, deadlines},
     record, remove, retry_after, vms,
 };
-use crate::{
-    api::VPSieNode,
-    events::REPORTER,
-    index::Key,
-};
+use crate::{api::VPSieNode, events::REPORTER, index::Key};
 
 /// More steps than a life has. Reaching it means that two steps undo each other, which is a defect.
 const STEP_LIMIT: usize = 40;
@@ -63,7 +59,12 @@ impl Actuator {
     /// Carries one VPSieNode on as far as possible. What goes wrong is reported, and tried again with the next tick.
     pub(super) async fn carry_on(&self, tick: &Tick<'_>, key: &Key, object: VPSieNode) {
         let name = describe(&object);
-        let mut course = Course { object, source: NodeSource::default(), reply: None, request: None };
+        let mut course = Course {
+            object,
+            source: NodeSource::default(),
+            reply: None,
+            request: None,
+        };
         match self.steps(tick, &mut course).await {
             Ok(()) => {}
             // Somebody else was faster; their version is what the next tick starts from.
@@ -84,7 +85,9 @@ impl Actuator {
         for _ in 0..STEP_LIMIT {
             let before = record::read(&course.object, tick.now());
             let blocked = self.prepare_request(tick, course, &before).await;
-            let mut seen = self.observe(tick, &course.object, &before, &course.source, course.reply.take()).await;
+            let mut seen = self
+                .observe(tick, &course.object, &before, &course.source, course.reply.take())
+                .await;
             seen.observation.create_blocked = blocked;
             let group = tick.sight.group(&course.object);
             let limits = deadlines(self, tick, group.map(|group| &**group));
@@ -107,7 +110,11 @@ impl Actuator {
                 return Ok(());
             }
         }
-        tick.problem(describe(&course.object), "carry on", "its steps do not come to an end".to_owned());
+        tick.problem(
+            describe(&course.object),
+            "carry on",
+            "its steps do not come to an end".to_owned(),
+        );
         Ok(())
     }
 
@@ -131,7 +138,11 @@ impl Actuator {
                 None
             }
             Err(error) => {
-                tick.problem(describe(&course.object), "prepare the create request", error.to_string());
+                tick.problem(
+                    describe(&course.object),
+                    "prepare the create request",
+                    error.to_string(),
+                );
                 Some(error.to_string())
             }
         }
@@ -149,19 +160,34 @@ impl Actuator {
         let object = &course.object;
         let machines: Api<VPSieNode> =
             Api::namespaced(self.clients.write.clone(), &object.namespace().unwrap_or_default());
-        let params = PatchParams { field_manager: Some(REPORTER.to_owned()), ..PatchParams::default() };
-        if let Some(id) = step.record.instance.as_ref().filter(|_| step.record.instance != before.instance) {
+        let params = PatchParams {
+            field_manager: Some(REPORTER.to_owned()),
+            ..PatchParams::default()
+        };
+        if let Some(id) = step
+            .record
+            .instance
+            .as_ref()
+            .filter(|_| step.record.instance != before.instance)
+        {
             let spec = instance_patch(id);
             let patch = json!({ "metadata": { "resourceVersion": object.resource_version() }, "spec": spec });
-            course.object = machines.patch(&object.name_any(), &params, &Patch::Merge(&patch)).await?;
+            course.object = machines
+                .patch(&object.name_any(), &params, &Patch::Merge(&patch))
+                .await?;
             self.index.put_machine(course.object.clone());
         }
         let object = &course.object;
-        let node = seen.node.as_ref().map(|node| (node.metadata.name.as_str(), seen.observation.node));
+        let node = seen
+            .node
+            .as_ref()
+            .map(|node| (node.metadata.name.as_str(), seen.observation.node));
         let status = record::write(object, before, &step.record, node, seen.instance.as_ref(), tick.now());
         if let Some(patch) = record::difference(object.status.as_ref(), &status)? {
             let patch = json!({ "metadata": { "resourceVersion": object.resource_version() }, "status": patch });
-            course.object = machines.patch_status(&object.name_any(), &params, &Patch::Merge(&patch)).await?;
+            course.object = machines
+                .patch_status(&object.name_any(), &params, &Patch::Merge(&patch))
+                .await?;
             self.index.put_machine(course.object.clone());
         }
         Ok(())
@@ -169,7 +195,11 @@ impl Actuator {
 
     async fn act(&self, tick: &Tick<'_>, course: &mut Course, seen: &Seen, action: Action) -> Result<Done, Error> {
         let client = &self.clients.write;
-        let node_name = seen.node.as_ref().map(|node| node.metadata.name.clone()).unwrap_or_default();
+        let node_name = seen
+            .node
+            .as_ref()
+            .map(|node| node.metadata.name.clone())
+            .unwrap_or_default();
         let machine = &course.object;
         let node = match action {
             Action::RequestVm => {
@@ -188,15 +218,23 @@ impl Actuator {
                 }
                 course.source = NodeSource::Server;
                 // A finalizer may hold it: then it is still there, and asking at once changes nothing.
-                return Ok(if seen.node.as_ref().is_some_and(|node| node.metadata.deletion_timestamp.is_some()) {
-                    Done::Wait(SOON)
-                } else {
-                    Done::Again
-                });
+                return Ok(
+                    if seen
+                        .node
+                        .as_ref()
+                        .is_some_and(|node| node.metadata.deletion_timestamp.is_some())
+                    {
+                        Done::Wait(SOON)
+                    } else {
+                        Done::Again
+                    },
+                );
             }
             Action::DeleteRecord => {
                 remove::delete_record(client, &self.index, machine).await?;
-                tick.fact(Fact::NodeRemoved { group: machine.node_group_key() });
+                tick.fact(Fact::NodeRemoved {
+                    group: machine.node_group_key(),
+                });
                 return Ok(Done::Gone);
             }
             Action::PrepareNode => {
@@ -214,8 +252,12 @@ impl Actuator {
 
     async fn request_vm(&self, tick: &Tick<'_>, machine: &VPSieNode, request: Option<CreateInstance>) -> CreateReply {
         // The state machine asks for a call only when one was made ready.
-        let Some(request) = request else { return CreateReply::Unanswered };
-        let Ok(_permit) = tick.creates.acquire().await else { return CreateReply::Unanswered };
+        let Some(request) = request else {
+            return CreateReply::Unanswered;
+        };
+        let Ok(_permit) = tick.creates.acquire().await else {
+            return CreateReply::Unanswered;
+        };
         let (group, offering) = (machine.node_group_key(), machine.spec.instance_type.clone());
         let started = tick.now();
         match vms::bounded("create VM", self.provider.create(&request)).await {
@@ -226,7 +268,11 @@ impl Actuator {
             }
             Err(error) => {
                 let reason = error.kind.reason();
-                tick.fact(Fact::VmCreateFailed { group, offering: offering.clone(), reason });
+                tick.fact(Fact::VmCreateFailed {
+                    group,
+                    offering: offering.clone(),
+                    reason,
+                });
                 let mut collected = tick.collected();
                 collected.report.provider_failed("create", describe(machine), &error);
                 let refused = matches!(
@@ -234,8 +280,16 @@ impl Actuator {
                     ProviderErrorKind::Capacity { .. } | ProviderErrorKind::Quota | ProviderErrorKind::InvalidRequest
                 );
                 if refused {
-                    let key = (machine.namespace().unwrap_or_default(), machine.spec.node_group_name.clone());
-                    collected.refusals.push(create::Refusal { group: key, offering, reason, message: error.message });
+                    let key = (
+                        machine.namespace().unwrap_or_default(),
+                        machine.spec.node_group_name.clone(),
+                    );
+                    collected.refusals.push(create::Refusal {
+                        group: key,
+                        offering,
+                        reason,
+                        message: error.message,
+                    });
                     return CreateReply::Refused;
                 }
                 drop(collected);
@@ -250,12 +304,17 @@ impl Actuator {
     async fn delete_vm(&self, tick: &Tick<'_>, machine: &VPSieNode, id: &InstanceId) {
         match vms::bounded("delete VM", self.provider.delete(id)).await {
             Ok(()) => {
-                tick.fact(Fact::VmDeleteRequested { group: machine.node_group_key() });
+                tick.fact(Fact::VmDeleteRequested {
+                    group: machine.node_group_key(),
+                });
                 self.memory().delete_accepted.extend(machine.uid());
             }
             // It is for the list to say that the VM is gone.
             Err(error) if error.kind == ProviderErrorKind::NotFound => {}
-            Err(error) => tick.collected().report.provider_failed("delete", describe(machine), &error),
+            Err(error) => tick
+                .collected()
+                .report
+                .provider_failed("delete", describe(machine), &error),
         }
     }
 
@@ -272,7 +331,10 @@ impl Actuator {
             };
             let (namespace, name) = &victim.key;
             match &evicted {
-                Evicted::Yes => tick.fact(Fact::PodEvicted { group: group.clone(), forced }),
+                Evicted::Yes => tick.fact(Fact::PodEvicted {
+                    group: group.clone(),
+                    forced,
+                }),
                 Evicted::Refused(why) => {
                     tracing::info!(pod = format!("{namespace}/{name}"), why, "an eviction was refused");
                     tick.fact(Fact::EvictionRefused { group: group.clone() });
@@ -283,11 +345,18 @@ impl Actuator {
                 }
             }
             let retry = self.memory().attempts.remember(victim, &evicted, tick.now());
-            next = [next, retry.map(|at| at.duration_since(tick.now()))].into_iter().flatten().min();
+            next = [next, retry.map(|at| at.duration_since(tick.now()))]
+                .into_iter()
+                .flatten()
+                .min();
         }
         // DaemonSet pods are asked once, and nobody waits for them.
         let only_daemons = !seen.load.due.is_empty() && seen.load.due.iter().all(|victim| victim.daemon);
-        if only_daemons { Done::Again } else { Done::Wait(next.unwrap_or(SOON).min(SOON)) }
+        if only_daemons {
+            Done::Again
+        } else {
+            Done::Wait(next.unwrap_or(SOON).min(SOON))
+        }
     }
 
     /// Events and facts about what a step changed.
@@ -298,14 +367,27 @@ impl Actuator {
         let entered = |phase| after.phase == phase && before.phase != phase;
         let took = || now.duration_since(began(machine, now));
         if entered(MachinePhase::Provisioned) {
-            tick.fact(Fact::VmRunning { group: group.clone(), took: took() });
+            tick.fact(Fact::VmRunning {
+                group: group.clone(),
+                took: took(),
+            });
         }
         if entered(MachinePhase::Ready) && before.phase == MachinePhase::Joining {
-            tick.fact(Fact::NodeReady { group: group.clone(), took: took() });
+            tick.fact(Fact::NodeReady {
+                group: group.clone(),
+                took: took(),
+            });
         }
         if entered(MachinePhase::Failed) {
-            let reason = after.failure.as_ref().map(|failure| failure.reason.clone()).unwrap_or_default();
-            tick.fact(Fact::NodeFailed { group: group.clone(), reason });
+            let reason = after
+                .failure
+                .as_ref()
+                .map(|failure| failure.reason.clone())
+                .unwrap_or_default();
+            tick.fact(Fact::NodeFailed {
+                group: group.clone(),
+                reason,
+            });
         }
         let removal = |record: &Record| record.removal.as_ref().map(|removal| removal.phase);
         let reached = |phase| removal(after) == Some(phase) && removal(before) != Some(phase);
@@ -314,18 +396,34 @@ impl Actuator {
             now.duration_since(started.unwrap_or(now))
         };
         if reached(RemovalPhase::Drained) {
-            tick.fact(Fact::Drained { group: group.clone(), took: since_start() });
+            tick.fact(Fact::Drained {
+                group: group.clone(),
+                took: since_start(),
+            });
         }
         if reached(RemovalPhase::RollingBack) {
-            let reason = after.failure.as_ref().map(|failure| failure.reason.clone()).unwrap_or_default();
-            tick.fact(Fact::RemovalFailed { group: group.clone(), reason });
+            let reason = after
+                .failure
+                .as_ref()
+                .map(|failure| failure.reason.clone())
+                .unwrap_or_default();
+            tick.fact(Fact::RemovalFailed {
+                group: group.clone(),
+                reason,
+            });
         }
         if entered(MachinePhase::Deleting) && before.phase == MachinePhase::Terminating {
-            let key = (machine.namespace().unwrap_or_default(), machine.spec.node_group_name.clone());
+            let key = (
+                machine.namespace().unwrap_or_default(),
+                machine.spec.node_group_name.clone(),
+            );
             tick.collected().shrunk.insert(key);
         }
         if after.vm_gone_at.is_some() && before.vm_gone_at.is_none() {
-            tick.fact(Fact::VmDeleted { group, took: now.duration_since(before.phase_since) });
+            tick.fact(Fact::VmDeleted {
+                group,
+                took: now.duration_since(before.phase_since),
+            });
         }
         let Some(note) = &step.note else { return };
         let mut regarding = vec![machine.object_ref(&())];
@@ -334,9 +432,13 @@ impl Actuator {
         }
         for object in &regarding {
             if note.warning {
-                self.events.warning(object, "Reconcile", note.reason, note.message.clone()).await;
+                self.events
+                    .warning(object, "Reconcile", note.reason, note.message.clone())
+                    .await;
             } else {
-                self.events.normal(object, "Reconcile", note.reason, note.message.clone()).await;
+                self.events
+                    .normal(object, "Reconcile", note.reason, note.message.clone())
+                    .await;
             }
         }
     }

@@ -106,12 +106,23 @@ pub struct Problem {
 /// Something that happened, for metrics. Groups are `namespace/name`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "fields are named for what they are: the group, the offering, the time it took")]
+#[expect(
+    missing_docs,
+    reason = "fields are named for what they are: the group, the offering, the time it took"
+)]
 pub enum Fact {
     /// The provider took the order for a VM.
-    VmCreated { group: String, offering: String, took: SignedDuration },
+    VmCreated {
+        group: String,
+        offering: String,
+        took: SignedDuration,
+    },
     /// The provider refused an order, or its answer is not known; the reason is that of the error's kind.
-    VmCreateFailed { group: String, offering: String, reason: &'static str },
+    VmCreateFailed {
+        group: String,
+        offering: String,
+        reason: &'static str,
+    },
     /// A VM runs; the time counts from the create call.
     VmRunning { group: String, took: SignedDuration },
     /// A Node is Ready; the time counts from the create call.
@@ -133,7 +144,10 @@ pub enum Fact {
     /// A VPSieNode is gone.
     NodeRemoved { group: String },
     /// A call to the provider failed; the operation is `list`, `create` or `delete`.
-    ProviderFailed { operation: &'static str, reason: &'static str },
+    ProviderFailed {
+        operation: &'static str,
+        reason: &'static str,
+    },
     /// VMs with the tag of this cluster that no VPSieNode stands for, at this list.
     Orphans { count: usize },
     /// An orphan was ordered to be deleted.
@@ -204,7 +218,14 @@ impl Actuator {
         events: Events,
         settings: ActuatorSettings,
     ) -> Self {
-        Self { clients, provider, index, events, settings, memory: Mutex::default() }
+        Self {
+            clients,
+            provider,
+            index,
+            events,
+            settings,
+            memory: Mutex::default(),
+        }
     }
 
     /// Carries every VPSieNode on as far as possible, keeps the status of NodeGroups, and looks for orphans.
@@ -212,7 +233,9 @@ impl Actuator {
     /// It never waits for anything slower than one call. Whatever goes wrong with one object is reported and does not
     /// keep the others.
     pub async fn tick(&self, cluster: &Cluster, now: Timestamp) -> TickReport {
-        let config = cluster.config().map(|config| config.object.spec.global_settings.clone());
+        let config = cluster
+            .config()
+            .map(|config| config.object.spec.global_settings.clone());
         let has_config = config.is_some();
         let config = config.unwrap_or_else(GlobalSettings::without_config);
         let creates = match usize::try_from(config.max_concurrent_scale_ups) {
@@ -238,7 +261,10 @@ impl Actuator {
         for (key, machine) in &cluster.machines {
             machines.push(self.carry_on(&tick, key, machine.object.clone()).boxed());
         }
-        futures::stream::iter(machines).buffer_unordered(CONCURRENCY.max(creates)).collect::<()>().await;
+        futures::stream::iter(machines)
+            .buffer_unordered(CONCURRENCY.max(creates))
+            .collect::<()>()
+            .await;
         if listed {
             self.sweep_orphans(&tick).await;
         }
@@ -248,14 +274,25 @@ impl Actuator {
 
     /// What is left once every VPSieNode has been carried on.
     async fn finish(&self, tick: &Tick<'_>, collected: Collected) -> TickReport {
-        let Collected { mut report, refusals, shrunk } = collected;
+        let Collected {
+            mut report,
+            refusals,
+            shrunk,
+        } = collected;
         report.replan = !refusals.is_empty();
         let now = tick.now();
         self.record_refusals(&refusals, now, &mut report).await;
         self.keep_group_status(&shrunk, now, &mut report).await;
         // The order in which replies came in must not show.
-        report.problems.sort_by(|a, b| (&a.object, a.operation, &a.message).cmp(&(&b.object, b.operation, &b.message)));
-        for Problem { object, operation, message } in &report.problems {
+        report
+            .problems
+            .sort_by(|a, b| (&a.object, a.operation, &a.message).cmp(&(&b.object, b.operation, &b.message)));
+        for Problem {
+            object,
+            operation,
+            message,
+        } in &report.problems
+        {
             tracing::warn!(object, operation, message, "an operation failed and is tried again");
         }
         report
@@ -265,7 +302,11 @@ impl Actuator {
     async fn list_vms(&self, cluster: &Cluster, now: Timestamp, report: &mut TickReport) -> Option<Vms> {
         let objects = || cluster.machines.values().map(|machine| &machine.object);
         let wanted = objects().any(|machine| record::read(machine, now).wants_list());
-        let interval = if wanted { self.settings.list_interval } else { self.settings.check_interval };
+        let interval = if wanted {
+            self.settings.list_interval
+        } else {
+            self.settings.check_interval
+        };
         let due = {
             let memory = self.memory();
             let next = memory.listed_at.and_then(|at| at.checked_add(interval).ok());
@@ -286,7 +327,10 @@ impl Actuator {
         match vms {
             Ok(vms) => {
                 for entry in vms.unreadable() {
-                    tracing::warn!(entry, "an entry of the provider's list cannot be read; no VM counts as gone");
+                    tracing::warn!(
+                        entry,
+                        "an entry of the provider's list cannot be read; no VM counts as gone"
+                    );
                 }
                 Some(vms)
             }
@@ -302,7 +346,11 @@ impl Actuator {
     fn forget_the_gone(&self, cluster: &Cluster) {
         let mut memory = self.memory();
         if !memory.delete_accepted.is_empty() {
-            let alive: BTreeSet<String> = cluster.machines.values().filter_map(|machine| machine.object.uid()).collect();
+            let alive: BTreeSet<String> = cluster
+                .machines
+                .values()
+                .filter_map(|machine| machine.object.uid())
+                .collect();
             memory.delete_accepted.retain(|uid| alive.contains(uid));
         }
         memory.attempts.retain(cluster);
@@ -315,7 +363,10 @@ impl Actuator {
 
 impl fmt::Debug for Actuator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Actuator").field("provider", &self.provider).field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Actuator")
+            .field("provider", &self.provider)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -356,11 +407,18 @@ impl TickReport {
     fn problem(&mut self, object: String, operation: &'static str, message: String) {
         // Whatever it was, it is tried again soon.
         self.come_back(SignedDuration::from_secs(5));
-        self.problems.push(Problem { object, operation, message });
+        self.problems.push(Problem {
+            object,
+            operation,
+            message,
+        });
     }
 
     fn provider_failed(&mut self, operation: &'static str, object: String, error: &ProviderError) {
-        self.facts.push(Fact::ProviderFailed { operation, reason: error.kind.reason() });
+        self.facts.push(Fact::ProviderFailed {
+            operation,
+            reason: error.kind.reason(),
+        });
         self.problem(object, operation, error.to_string());
     }
 }
@@ -368,14 +426,20 @@ impl TickReport {
 /// How long the provider asks to be left alone.
 fn retry_after(error: &ProviderError) -> Option<SignedDuration> {
     match error.kind {
-        ProviderErrorKind::RateLimited { retry_after } => {
-            Some(retry_after.and_then(|wait| SignedDuration::try_from(wait).ok()).unwrap_or(SignedDuration::from_secs(30)))
-        }
+        ProviderErrorKind::RateLimited { retry_after } => Some(
+            retry_after
+                .and_then(|wait| SignedDuration::try_from(wait).ok())
+                .unwrap_or(SignedDuration::from_secs(30)),
+        ),
         _ => None,
     }
 }
 
 /// Kind, namespace and name of a VPSieNode, for messages.
 fn describe(machine: &api::VPSieNode) -> String {
-    format!("VPSieNode {}/{}", machine.namespace().unwrap_or_default(), machine.name_any())
+    format!(
+        "VPSieNode {}/{}",
+        machine.namespace().unwrap_or_default(),
+        machine.name_any()
+    )
 }

@@ -71,14 +71,29 @@ pub(super) type Group = Watched<api::NodeGroup, crd::NodeGroup>;
 impl<'a> Sight<'a> {
     /// Looks at the cluster.
     pub(super) fn new(cluster: &'a Cluster, vms: Vms, own_node: Option<&str>) -> Self {
-        let nodes = cluster.nodes.iter().map(|(name, node)| (name.to_ascii_lowercase(), node)).collect();
-        let mut sight = Self { cluster, vms, nodes, snapshot: None };
-        let leaving: Vec<_> = cluster.machines.values().filter(|machine| is_leaving(&machine.object)).collect();
+        let nodes = cluster
+            .nodes
+            .iter()
+            .map(|(name, node)| (name.to_ascii_lowercase(), node))
+            .collect();
+        let mut sight = Self {
+            cluster,
+            vms,
+            nodes,
+            snapshot: None,
+        };
+        let leaving: Vec<_> = cluster
+            .machines
+            .values()
+            .filter(|machine| is_leaving(&machine.object))
+            .collect();
         if !leaving.is_empty() {
             // What a node could host is judged as if we had not cordoned it.
             let mut lifted = cluster.clone();
             for machine in leaving {
-                let Some(node) = sight.node(&machine.object) else { continue };
+                let Some(node) = sight.node(&machine.object) else {
+                    continue;
+                };
                 if join::state(node, &machine.object, &Dress::of(&machine.object, None)).cordoned_by_us {
                     let mut node = Node::clone(node);
                     node.spec.unschedulable = false;
@@ -93,7 +108,10 @@ impl<'a> Sight<'a> {
 
     /// The NodeGroup of a VPSieNode.
     pub(super) fn group(&self, machine: &VPSieNode) -> Option<&'a Arc<Group>> {
-        let key = (machine.namespace().unwrap_or_default(), machine.spec.node_group_name.clone());
+        let key = (
+            machine.namespace().unwrap_or_default(),
+            machine.spec.node_group_name.clone(),
+        );
         self.cluster.groups.get(&key)
     }
 
@@ -105,7 +123,10 @@ impl<'a> Sight<'a> {
             status.and_then(|status| status.hostname.clone()),
             Some(hostname(machine)),
         ];
-        let found = names.into_iter().flatten().find_map(|name| self.nodes.get(&name.to_ascii_lowercase()));
+        let found = names
+            .into_iter()
+            .flatten()
+            .find_map(|name| self.nodes.get(&name.to_ascii_lowercase()));
         found.map(|node| &***node).filter(|node| join::belongs(node, machine))
     }
 }
@@ -132,7 +153,8 @@ impl Actuator {
                 vm: tick.sight.vms.see(&identity),
                 node: node_seen,
                 create: reply,
-                delete_accepted: self.memory().delete_accepted.contains(&uid),
+                // After a restart the provider's own word, as the last list had it, is what is left of an order.
+                delete_accepted: self.memory().delete_accepted.contains(&uid) || was_being_deleted(machine),
                 force_drain: group.is_some_and(|group| group.object.spec.scale_down_policy.force_drain),
                 ..Observation::default()
             },
@@ -183,7 +205,11 @@ impl Actuator {
         match nodes.get_opt(&name).await {
             Ok(Some(node)) => {
                 let node = node.into_view();
-                if join::belongs(&node, machine) { present(node) } else { (NodeSeen::Absent, None) }
+                if join::belongs(&node, machine) {
+                    present(node)
+                } else {
+                    (NodeSeen::Absent, None)
+                }
             }
             Ok(None) => (NodeSeen::Absent, None),
             Err(error) => {
@@ -196,8 +222,12 @@ impl Actuator {
     /// The pods that are left, and what speaks against the removal.
     fn look_at_drain(&self, tick: &Tick<'_>, machine: &VPSieNode, record: &Record, seen: &mut Seen) {
         let name = seen.node.as_ref().map(|node| node.metadata.name.as_str());
-        let (Some(snapshot), Some(name)) = (&tick.sight.snapshot, name) else { return };
-        let id = snapshot.node_ids().find(|id| snapshot.text(snapshot.node(*id).name) == name);
+        let (Some(snapshot), Some(name)) = (&tick.sight.snapshot, name) else {
+            return;
+        };
+        let id = snapshot
+            .node_ids()
+            .find(|id| snapshot.text(snapshot.node(*id).name) == name);
         let Some(id) = id else {
             // The Node is newer than this tick's reading of the cluster: nothing is known of its pods.
             seen.observation.node = NodeSeen::Unknown;
@@ -205,14 +235,26 @@ impl Actuator {
         };
         let by_hand = record.deletion_requested;
         let planned = planned_moves(machine).filter(|_| !by_hand);
-        let judgement =
-            Judgement { planned: planned.as_ref(), forced: by_hand && seen.observation.force_drain };
+        let judgement = Judgement {
+            planned: planned.as_ref(),
+            forced: by_hand && seen.observation.force_drain,
+        };
         let now = tick.now();
-        seen.load = drain::load(snapshot, tick.sight.cluster, id, judgement, &self.memory().attempts, now);
+        seen.load = drain::load(
+            snapshot,
+            tick.sight.cluster,
+            id,
+            judgement,
+            &self.memory().attempts,
+            now,
+        );
         seen.observation.pods = seen.load.left.clone();
         seen.observation.own_node = snapshot.node(id).own;
         seen.observation.below_minimum = is_below_minimum(snapshot, id);
-        let undrained = record.removal.as_ref().is_some_and(|removal| removal.phase < RemovalPhase::Drained);
+        let undrained = record
+            .removal
+            .as_ref()
+            .is_some_and(|removal| removal.phase < RemovalPhase::Drained);
         if undrained && !by_hand {
             seen.observation.needed_by = pending_pod_for(snapshot, id).map(|pod| snapshot.pod_name(pod));
         }
@@ -220,16 +262,28 @@ impl Actuator {
 
     /// Counts pods of the node that the index does not have yet: one that was bound while the cordon was on its way.
     async fn look_for_newcomers(&self, tick: &Tick<'_>, machine: &VPSieNode, seen: &mut Seen) {
-        let Some(name) = seen.node.as_ref().map(|node| node.metadata.name.clone()) else { return };
+        let Some(name) = seen.node.as_ref().map(|node| node.metadata.name.clone()) else {
+            return;
+        };
         let pods: Api<SlimPod> = Api::all(self.clients.write.clone());
-        match pods.list(&ListParams::default().fields(&format!("spec.nodeName={name}"))).await {
+        match pods
+            .list(&ListParams::default().fields(&format!("spec.nodeName={name}")))
+            .await
+        {
             Ok(list) => {
                 let index = &tick.sight.cluster.pods;
                 let known = |pod: &Pod| {
                     let key = (pod.metadata.namespace.clone(), pod.metadata.name.clone());
-                    index.get(&key).is_some_and(|known| known.metadata.uid == pod.metadata.uid && known.spec.node_name == name)
+                    index
+                        .get(&key)
+                        .is_some_and(|known| known.metadata.uid == pod.metadata.uid && known.spec.node_name == name)
                 };
-                let new = list.items.into_iter().map(SlimPod::into_view).filter(|pod| matters(pod) && !known(pod)).count();
+                let new = list
+                    .items
+                    .into_iter()
+                    .map(SlimPod::into_view)
+                    .filter(|pod| matters(pod) && !known(pod))
+                    .count();
                 let workload = &mut seen.observation.pods.workload;
                 *workload = workload.saturating_add(u32::try_from(new).unwrap_or(u32::MAX));
             }
@@ -248,9 +302,21 @@ fn matters(pod: &Pod) -> bool {
     !daemon && !mirror && !matches!(pod.status.phase.as_str(), "Succeeded" | "Failed")
 }
 
+/// Whether the provider has said that it is deleting the VM.
+fn was_being_deleted(machine: &VPSieNode) -> bool {
+    machine
+        .status
+        .as_ref()
+        .and_then(|status| status.vpsie_status.as_deref())
+        == Some("deleting")
+}
+
 /// Whether the next step is the point of no return.
 fn is_drained(record: &Record) -> bool {
-    record.removal.as_ref().is_some_and(|removal| removal.phase == RemovalPhase::Drained)
+    record
+        .removal
+        .as_ref()
+        .is_some_and(|removal| removal.phase == RemovalPhase::Drained)
 }
 
 /// Whether a drain, or a decision about one, may be near.
@@ -274,7 +340,9 @@ fn is_below_minimum(snapshot: &Snapshot, id: NodeId) -> bool {
     let Some(group) = node.group else { return false };
     let stays = |other: &NodeId| {
         let node = snapshot.node(*other);
-        let leaving = node.machine.is_some_and(|machine| snapshot.machine(machine).is_leaving());
+        let leaving = node
+            .machine
+            .is_some_and(|machine| snapshot.machine(machine).is_leaving());
         *other != id && node.group == Some(group) && node.is_ready() && !node.deleting && !leaving
     };
     let others = snapshot.node_ids().filter(stays).count();
@@ -302,7 +370,11 @@ fn pending_pod_for(snapshot: &Snapshot, node: NodeId) -> Option<PodId> {
 }
 
 /// When a phase of a VPSieNode is over at the latest.
-pub(super) fn deadlines(actuator: &Actuator, tick: &Tick<'_>, group: Option<&Group>) -> autoscaler_core::lifecycle::Deadlines {
+pub(super) fn deadlines(
+    actuator: &Actuator,
+    tick: &Tick<'_>,
+    group: Option<&Group>,
+) -> autoscaler_core::lifecycle::Deadlines {
     use jiff::SignedDuration;
     let seconds = |seconds: i32| SignedDuration::from_secs(i64::from(seconds));
     let mut deadlines = actuator.settings.deadlines;
@@ -322,6 +394,12 @@ pub(super) fn deadlines(actuator: &Actuator, tick: &Tick<'_>, group: Option<&Gro
 
 /// The time a VPSieNode's VM was first asked for, else that of the object.
 pub(super) fn began(machine: &VPSieNode, now: Timestamp) -> Timestamp {
-    let asked = machine.status.as_ref().and_then(|status| status.created_at.as_ref()).map(|time| time.0);
-    asked.or_else(|| machine.creation_timestamp().map(|time| time.0)).unwrap_or(now)
+    let asked = machine
+        .status
+        .as_ref()
+        .and_then(|status| status.created_at.as_ref())
+        .map(|time| time.0);
+    asked
+        .or_else(|| machine.creation_timestamp().map(|time| time.0))
+        .unwrap_or(now)
 }

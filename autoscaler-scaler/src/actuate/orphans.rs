@@ -6,7 +6,10 @@ use autoscaler_core::provider::{Instance, InstanceId, InstanceState, ProviderErr
 use jiff::SignedDuration;
 use kube::{Api, api::ListParams};
 
-use super::{Actuator, Fact, Tick, vms::{self, Identity}};
+use super::{
+    Actuator, Fact, Tick,
+    vms::{self, Identity},
+};
 use crate::api::{OrphanPolicy, VPSieNode};
 
 /// What VPSieNodes stand for.
@@ -63,7 +66,10 @@ impl Actuator {
             match vms::bounded("delete VM", self.provider.delete(&vm.id)).await {
                 Ok(()) => tick.fact(Fact::OrphanDeleted),
                 Err(error) if error.kind == ProviderErrorKind::NotFound => {}
-                Err(error) => tick.collected().report.provider_failed("delete", format!("VM {}", vm.id), &error),
+                Err(error) => tick
+                    .collected()
+                    .report
+                    .provider_failed("delete", format!("VM {}", vm.id), &error),
             }
         }
     }

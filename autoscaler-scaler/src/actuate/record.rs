@@ -24,8 +24,14 @@ pub(super) fn read(machine: &VPSieNode, now: Timestamp) -> Record {
     let marked = machine.annotations().contains_key(api::labels::CREATION_REQUESTED);
     // A VPSieNode of an earlier version does not record its create call: from Provisioning on there was one.
     let requested_before = marked || status.phase != Phase::Pending;
-    let requested_at = create.requested_at.map(|time| time.0).or(requested_before.then_some(phase_since));
-    let failure = status.conditions.iter().find(|c| c.type_ == condition::ERROR && c.status == "True");
+    let requested_at = create
+        .requested_at
+        .map(|time| time.0)
+        .or(requested_before.then_some(phase_since));
+    let failure = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == condition::ERROR && c.status == "True");
     Record {
         phase: phase(status.phase),
         phase_since,
@@ -35,7 +41,10 @@ pub(super) fn read(machine: &VPSieNode, now: Timestamp) -> Record {
         joined: status.joined_at.is_some() || status.node_name.as_deref().is_some_and(|name| !name.is_empty()),
         vm_gone_at: status.deleted_at.map(|time| time.0),
         removal: status.removal.as_ref().and_then(read_removal),
-        failure: failure.map(|c| Failure { reason: c.reason.clone(), message: c.message.clone() }),
+        failure: failure.map(|c| Failure {
+            reason: c.reason.clone(),
+            message: c.message.clone(),
+        }),
         deletion_requested: machine.is_deleting(),
     }
 }
@@ -74,8 +83,14 @@ pub(super) fn write(
         _ => None,
     };
     if let Some(instance) = instance {
-        let state = if instance.state == autoscaler_core::provider::InstanceState::Unknown { None } else { Some(instance.state) };
-        status.vpsie_status = state.map(|state| format!("{state:?}").to_lowercase()).or(status.vpsie_status);
+        let state = if instance.state == autoscaler_core::provider::InstanceState::Unknown {
+            None
+        } else {
+            Some(instance.state)
+        };
+        status.vpsie_status = state
+            .map(|state| format!("{state:?}").to_lowercase())
+            .or(status.vpsie_status);
         if !instance.hostname.is_empty() {
             status.hostname = Some(instance.hostname.clone());
         }
@@ -100,7 +115,10 @@ pub(super) fn write(
         let moves = status.removal.take().map(|removal| removal.moves).unwrap_or_default();
         status.removal = after.removal.as_ref().map(|removal| write_removal(removal, moves));
     }
-    status.last_error = after.failure.as_ref().map(|failure| format!("{}: {}", failure.reason, failure.message));
+    status.last_error = after
+        .failure
+        .as_ref()
+        .map(|failure| format!("{}: {}", failure.reason, failure.message));
     write_conditions(&mut status, after, seen_node, machine.metadata.generation, now);
     status.observed_generation = machine.metadata.generation;
     status
@@ -133,14 +151,19 @@ fn merge_patch(old: &Value, new: &Value) -> Option<Value> {
     if old == new {
         return None;
     }
-    let Value::Object(new) = new else { return Some(new.clone()) };
+    let Value::Object(new) = new else {
+        return Some(new.clone());
+    };
     let empty = Map::new();
     let old = old.as_object().unwrap_or(&empty);
     let changed = new.iter().filter_map(|(key, value)| {
         let patch = merge_patch(old.get(key).unwrap_or(&Value::Null), value)?;
         Some((key.clone(), patch))
     });
-    let removed = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let removed = old
+        .keys()
+        .filter(|key| !new.contains_key(*key))
+        .map(|key| (key.clone(), Value::Null));
     Some(Value::Object(changed.chain(removed).collect()))
 }
 
@@ -171,18 +194,30 @@ fn write_conditions(
         _ => (false, reason::NOT_READY),
     };
     let error = record.failure.as_ref();
-    let (error_reason, message) =
-        error.map_or((reason::RECONCILING, ""), |failure| (failure.reason.as_str(), failure.message.as_str()));
+    let (error_reason, message) = error.map_or((reason::RECONCILING, ""), |failure| {
+        (failure.reason.as_str(), failure.message.as_str())
+    });
     let list = &mut status.conditions;
     set_condition(list, condition::VPS_READY, running, why, "", generation, now);
     set_condition(list, condition::NODE_JOINED, joined.0, joined.1, "", generation, now);
     set_condition(list, condition::NODE_READY, ready.0, ready.1, "", generation, now);
-    set_condition(list, condition::ERROR, error.is_some(), error_reason, message, generation, now);
+    set_condition(
+        list,
+        condition::ERROR,
+        error.is_some(),
+        error_reason,
+        message,
+        generation,
+        now,
+    );
 }
 
 fn read_removal(removal: &api::Removal) -> Option<lifecycle::Removal> {
     // A record of the failure alone has no phase.
-    let phase = removal.phase.map(core_removal_phase).or(removal.failed_at.as_ref().map(|_| RemovalPhase::Failed))?;
+    let phase = removal
+        .phase
+        .map(core_removal_phase)
+        .or(removal.failed_at.as_ref().map(|_| RemovalPhase::Failed))?;
     Some(lifecycle::Removal {
         phase,
         kind: match removal.kind {
@@ -209,11 +244,17 @@ const PHASES: [(Phase, MachinePhase); 8] = [
 ];
 
 fn phase(phase: Phase) -> MachinePhase {
-    PHASES.iter().find(|(api, _)| *api == phase).map_or(MachinePhase::Pending, |(_, core)| *core)
+    PHASES
+        .iter()
+        .find(|(api, _)| *api == phase)
+        .map_or(MachinePhase::Pending, |(_, core)| *core)
 }
 
 fn api_phase(phase: MachinePhase) -> Phase {
-    PHASES.iter().find(|(_, core)| *core == phase).map_or(Phase::Pending, |(api, _)| *api)
+    PHASES
+        .iter()
+        .find(|(_, core)| *core == phase)
+        .map_or(Phase::Pending, |(api, _)| *api)
 }
 
 const REMOVAL_PHASES: [(api::RemovalPhase, RemovalPhase); 9] = [
@@ -229,11 +270,17 @@ const REMOVAL_PHASES: [(api::RemovalPhase, RemovalPhase); 9] = [
 ];
 
 fn core_removal_phase(phase: api::RemovalPhase) -> RemovalPhase {
-    REMOVAL_PHASES.iter().find(|(api, _)| *api == phase).map_or(RemovalPhase::Planned, |(_, core)| *core)
+    REMOVAL_PHASES
+        .iter()
+        .find(|(api, _)| *api == phase)
+        .map_or(RemovalPhase::Planned, |(_, core)| *core)
 }
 
 fn api_removal_phase(phase: RemovalPhase) -> api::RemovalPhase {
-    REMOVAL_PHASES.iter().find(|(_, core)| *core == phase).map_or(api::RemovalPhase::Planned, |(api, _)| *api)
+    REMOVAL_PHASES
+        .iter()
+        .find(|(_, core)| *core == phase)
+        .map_or(api::RemovalPhase::Planned, |(api, _)| *api)
 }
 
 #[cfg(test)]
@@ -251,7 +298,10 @@ mod tests {
         let patch = |old: Value, new: Value| merge_patch(&old, &new);
         assert_eq!(patch(json!({"a": 1}), json!({"a": 1})), None);
         assert_eq!(
-            patch(json!({"a": {"b": 1, "c": 2}, "l": [1]}), json!({"a": {"b": 1, "d": 3}, "l": [2]})),
+            patch(
+                json!({"a": {"b": 1, "c": 2}, "l": [1]}),
+                json!({"a": {"b": 1, "d": 3}, "l": [2]})
+            ),
             Some(json!({"a": {"c": null, "d": 3}, "l": [2]}))
         );
     }
@@ -266,7 +316,10 @@ mod tests {
             requested_at: Some(now()),
             attempts: 2,
             joined: true,
-            failure: Some(Failure { reason: "DrainFailed".into(), message: "slow".into() }),
+            failure: Some(Failure {
+                reason: "DrainFailed".into(),
+                message: "slow".into(),
+            }),
             removal: Some(lifecycle::Removal {
                 cordoned_by_us: true,
                 ..lifecycle::Removal::planned(lifecycle::RemovalKind::Empty, "NotNeeded".into(), now())

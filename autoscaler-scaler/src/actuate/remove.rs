@@ -26,8 +26,8 @@ const MOVES_LIMIT: usize = 1000;
 
 impl Actuator {
     /// Records each planned removal on its VPSieNode; the next [`tick`](Self::tick) starts carrying it out. A removal
-    /// that is under way already stays as it is. A node that no VPSieNode stands for cannot be removed: that is logged
-    /// and told in an event on its Node.
+    /// that is under way already stays as it is. A node that no VPSieNode stands for cannot be removed: that is
+    /// logged, and the node is left alone.
     ///
     /// # Errors
     /// The first failed write; the others are still made. What could not be written is decided anew.
@@ -42,12 +42,21 @@ impl Actuator {
         for removal in &plan.removals {
             let node = snapshot.node(removal.node);
             let name = snapshot.text(node.name);
-            let machine = node.machine.map(|machine| snapshot.machine(machine)).and_then(|machine| {
-                let key = (snapshot.text(machine.namespace).to_owned(), snapshot.text(machine.name).to_owned());
-                cluster.machines.get(&key)
-            });
+            let machine = node
+                .machine
+                .map(|machine| snapshot.machine(machine))
+                .and_then(|machine| {
+                    let key = (
+                        snapshot.text(machine.namespace).to_owned(),
+                        snapshot.text(machine.name).to_owned(),
+                    );
+                    cluster.machines.get(&key)
+                });
             let Some(machine) = machine else {
-                tracing::warn!(node = name, "the node is not needed, but no VPSieNode stands for it: it is left alone");
+                tracing::warn!(
+                    node = name,
+                    "the node is not needed, but no VPSieNode stands for it: it is left alone"
+                );
                 continue;
             };
             if let Err(error) = self.begin_removal(&machine.object, snapshot, removal, name, now).await {
@@ -73,7 +82,11 @@ impl Actuator {
             pod: snapshot.pod_name(planned.pod),
             to: snapshot.text(snapshot.node(planned.to).name).to_owned(),
         });
-        let reason = if snapshot.node(removal.node).is_ready() { "Unneeded" } else { "Unready" };
+        let reason = if snapshot.node(removal.node).is_ready() {
+            "Unneeded"
+        } else {
+            "Unready"
+        };
         let planned = lifecycle::Removal::planned(removal.kind, reason.to_owned(), now);
         let mut status = machine.status.clone().unwrap_or_default();
         status.removal = Some(record::write_removal(&planned, moves.collect()));
@@ -81,14 +94,26 @@ impl Actuator {
         let patch = record::difference(machine.status.as_ref(), &status).map_err(kube::Error::SerdeError)?;
         let machines: Api<VPSieNode> =
             Api::namespaced(self.clients.write.clone(), &machine.namespace().unwrap_or_default());
-        let params = PatchParams { field_manager: Some(REPORTER.to_owned()), ..PatchParams::default() };
+        let params = PatchParams {
+            field_manager: Some(REPORTER.to_owned()),
+            ..PatchParams::default()
+        };
         let patch = json!({ "metadata": { "resourceVersion": machine.resource_version() }, "status": patch });
-        let written = machines.patch_status(&machine.name_any(), &params, &Patch::Merge(&patch)).await?;
+        let written = machines
+            .patch_status(&machine.name_any(), &params, &Patch::Merge(&patch))
+            .await?;
         let (reason, moves) = match removal.kind {
             RemovalKind::Empty => ("ScaleDownEmpty", "no pod has to move".to_owned()),
             RemovalKind::Drain => ("ScaleDown", format!("{} pods move to other nodes", removal.moves.len())),
         };
-        self.events.normal(&written.object_ref(&()), "ScaleDown", reason, format!("removing node {node}: {moves}")).await;
+        self.events
+            .normal(
+                &written.object_ref(&()),
+                "ScaleDown",
+                reason,
+                format!("removing node {node}: {moves}"),
+            )
+            .await;
         self.index.put_machine(written);
         Ok(())
     }
@@ -100,19 +125,32 @@ pub(super) async fn delete_record(client: &Client, index: &Index, machine: &VPSi
     let name = machine.name_any();
     let mut machine = machine.clone();
     if !machine.is_deleting() {
-        let preconditions = Preconditions { uid: machine.uid(), resource_version: machine.resource_version() };
-        let deleted = machines.delete(&name, &DeleteParams::default().preconditions(preconditions)).await?;
+        let preconditions = Preconditions {
+            uid: machine.uid(),
+            resource_version: machine.resource_version(),
+        };
+        let deleted = machines
+            .delete(&name, &DeleteParams::default().preconditions(preconditions))
+            .await?;
         let Some(deleting) = deleted.left() else {
             index.remove_machine(&key_of(&machine));
             return Ok(());
         };
         machine = deleting;
     }
-    let finalizers: Vec<&String> =
-        machine.finalizers().iter().filter(|finalizer| *finalizer != labels::VPSIE_NODE_FINALIZER).collect();
+    let finalizers: Vec<&String> = machine
+        .finalizers()
+        .iter()
+        .filter(|finalizer| *finalizer != labels::VPSIE_NODE_FINALIZER)
+        .collect();
     let metadata = json!({ "resourceVersion": machine.resource_version(), "finalizers": finalizers });
-    let params = PatchParams { field_manager: Some(REPORTER.to_owned()), ..PatchParams::default() };
-    machines.patch(&name, &params, &Patch::Merge(&json!({ "metadata": metadata }))).await?;
+    let params = PatchParams {
+        field_manager: Some(REPORTER.to_owned()),
+        ..PatchParams::default()
+    };
+    machines
+        .patch(&name, &params, &Patch::Merge(&json!({ "metadata": metadata })))
+        .await?;
     if finalizers.is_empty() {
         index.remove_machine(&key_of(&machine));
     }

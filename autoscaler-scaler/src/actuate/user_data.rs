@@ -22,7 +22,9 @@ pub(super) struct Values {
 /// Why a template cannot be filled in.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TemplateError {
-    #[error("the user data has the placeholder {{{{ {0} }}}}; known are hostname, node_labels, register_taints and cluster")]
+    #[error(
+        "the user data has the placeholder {{{{ {0} }}}}; known are hostname, node_labels, register_taints and cluster"
+    )]
     Unknown(String),
     #[error("the user data has a placeholder that does not end")]
     Unclosed,
@@ -51,7 +53,12 @@ pub(super) fn render(template: &str, values: &Values) -> Result<UserData, Templa
 /// The document of a group that brings none: it only tells the kubelet of an image that joins by itself how to
 /// register, so that labels and taints are there from the first moment.
 pub(super) fn built_in(values: &Values) -> UserData {
-    let Values { hostname, node_labels, register_taints, .. } = values;
+    let Values {
+        hostname,
+        node_labels,
+        register_taints,
+        ..
+    } = values;
     let mut text = format!("#cloud-config\nhostname: {hostname}\npreserve_hostname: false\nwrite_files:\n");
     let _infallible = write!(
         text,
@@ -65,7 +72,10 @@ pub(super) fn built_in(values: &Values) -> UserData {
 /// start. They are put on the Node when it joins.
 pub(super) fn kubelet_labels(labels: &BTreeMap<String, String>) -> String {
     let allowed = labels.iter().filter(|(key, _)| may_label_itself(key));
-    allowed.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+    allowed
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// The startup taint and the taints of the group, as `kubelet --register-with-taints` takes them.
@@ -90,7 +100,9 @@ fn may_label_itself(key: &str) -> bool {
         "failure-domain.beta.kubernetes.io/zone",
         "failure-domain.beta.kubernetes.io/region",
     ];
-    let Some((domain, _)) = key.split_once('/') else { return true };
+    let Some((domain, _)) = key.split_once('/') else {
+        return true;
+    };
     let under = |parent: &str| domain == parent || domain.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.'));
     let reserved = under("kubernetes.io") || under("k8s.io");
     !reserved || KNOWN.contains(&key) || under("kubelet.kubernetes.io") || under("node.kubernetes.io")
@@ -111,25 +123,40 @@ mod tests {
 
     #[test]
     fn placeholders_are_filled_in() {
-        let text = render("h={{hostname}} l={{ node_labels }} t={{ register_taints }} c={{cluster }}!", &values());
+        let text = render(
+            "h={{hostname}} l={{ node_labels }} t={{ register_taints }} c={{cluster }}!",
+            &values(),
+        );
         assert_eq!(text.unwrap().expose(), "h=web-1 l=a=b t=t:NoSchedule c=c1!");
     }
 
     #[test]
     fn an_unknown_placeholder_is_an_error() {
-        assert_eq!(render("{{ token }}", &values()).unwrap_err(), TemplateError::Unknown("token".into()));
+        assert_eq!(
+            render("{{ token }}", &values()).unwrap_err(),
+            TemplateError::Unknown("token".into())
+        );
         assert_eq!(render("{{ hostname", &values()).unwrap_err(), TemplateError::Unclosed);
     }
 
     #[test]
     fn the_built_in_document_registers_with_labels_and_taints() {
         let text = built_in(&values());
-        assert!(text.expose().contains("--node-labels=a=b --register-with-taints=t:NoSchedule\"\n"));
+        assert!(
+            text.expose()
+                .contains("--node-labels=a=b --register-with-taints=t:NoSchedule\"\n")
+        );
     }
 
     #[test]
     fn a_kubelet_is_not_told_labels_that_it_must_not_set() {
-        let labels = ["team", "node-role.kubernetes.io/worker", "topology.kubernetes.io/zone", "x.k8s.io/y", "a.b/c"];
+        let labels = [
+            "team",
+            "node-role.kubernetes.io/worker",
+            "topology.kubernetes.io/zone",
+            "x.k8s.io/y",
+            "a.b/c",
+        ];
         let labels = labels.map(|key| (key.to_owned(), "1".to_owned())).into();
         assert_eq!(kubelet_labels(&labels), "a.b/c=1,team=1,topology.kubernetes.io/zone=1");
     }

@@ -99,7 +99,10 @@ impl Vms {
                 // The first one counts; another one with the same token is an orphan.
                 listed.by_token.entry(token.as_str().to_owned()).or_insert(index);
             }
-            listed.by_hostname.entry(instance.hostname.to_ascii_lowercase()).or_insert(index);
+            listed
+                .by_hostname
+                .entry(instance.hostname.to_ascii_lowercase())
+                .or_insert(index);
         }
         Ok(Self { list: Some(listed) })
     }
@@ -110,7 +113,10 @@ impl Vms {
         match self.find(machine) {
             // A VM of another cluster under an id or name of ours: nothing that can be acted upon.
             Some(instance) if instance.cluster().is_some_and(|cluster| cluster != listed.cluster) => Vm::Unknown,
-            Some(instance) => Vm::Present { id: instance.id.clone(), state: instance.state },
+            Some(instance) => Vm::Present {
+                id: instance.id.clone(),
+                state: instance.state,
+            },
             None if listed.list.unreadable.is_empty() => Vm::Absent { as_of: listed.as_of },
             None => Vm::Unknown,
         }
@@ -124,7 +130,10 @@ impl Vms {
         let by_token = || listed.by_token.get(&machine.token).and_then(at);
         let by_hostname = || {
             let unique = !listed.capabilities.tags || machine.untagged;
-            let found = listed.by_hostname.get(&machine.hostname.to_ascii_lowercase()).and_then(at);
+            let found = listed
+                .by_hostname
+                .get(&machine.hostname.to_ascii_lowercase())
+                .and_then(at);
             found.filter(|instance| unique && instance.token().is_none())
         };
         by_id.or_else(by_token).or_else(by_hostname)

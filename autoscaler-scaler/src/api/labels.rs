@@ -2,20 +2,22 @@
 //!
 //! This module holds constants only. A name is listed once, whatever kinds of object carry it.
 
+use autoscaler_core::build;
+
 /// Label, `"true"` on a NodeGroup that the autoscaler may scale, and on the Nodes and VPSieNodes that it made.
-pub const MANAGED: &str = "autoscaler.vpsie.com/managed";
+pub const MANAGED: &str = build::MANAGED_LABEL;
 /// Value of [`MANAGED`] that switches the autoscaler on for an object.
 pub const MANAGED_TRUE: &str = "true";
 /// Label with the name of the NodeGroup that a Node or VPSieNode belongs to.
-pub const NODE_GROUP: &str = "autoscaler.vpsie.com/nodegroup";
+pub const NODE_GROUP: &str = build::NODE_GROUP_LABEL;
 /// Label with the namespace of the NodeGroup that a Node belongs to; Nodes have no namespace of their own.
-pub const NODE_GROUP_NAMESPACE: &str = "autoscaler.vpsie.com/nodegroup-namespace";
+pub const NODE_GROUP_NAMESPACE: &str = build::NODE_GROUP_NAMESPACE_LABEL;
 /// Label with the name of the VPSieNode that stands for a Node.
 pub const VPSIE_NODE: &str = "autoscaler.vpsie.com/vpsienode";
 /// Label with the VPSie datacenter of a Node or VPSieNode.
-pub const DATACENTER: &str = "autoscaler.vpsie.com/datacenter";
+pub const DATACENTER: &str = build::DATACENTER_LABEL;
 /// Label with the VPSie offering of a Node or VPSieNode.
-pub const OFFERING: &str = "autoscaler.vpsie.com/offering";
+pub const OFFERING: &str = build::OFFERING_LABEL;
 
 /// Label or annotation, `"true"` on a Node that must not be removed.
 pub const SCALE_DOWN_DISABLED: &str = "autoscaler.vpsie.com/scale-down-disabled";
@@ -44,7 +46,7 @@ pub const DRAIN_STATUS: &str = "autoscaler.vpsie.com/drain-status";
 pub const CORDONED_BY: &str = "autoscaler.vpsie.com/cordoned-by";
 
 /// Taint that a Node registers with; it is removed last, once the labels and taints of the group are on the Node.
-pub const STARTUP_TAINT: &str = "autoscaler.vpsie.com/startup";
+pub const STARTUP_TAINT: &str = build::STARTUP_TAINT;
 /// Taint of a Node that is being removed.
 pub const REMOVING_TAINT: &str = "autoscaler.vpsie.com/removing";
 

@@ -170,6 +170,8 @@ impl LeaseKeeper {
             actors.wait().await;
         };
         tokio::pin!(ended);
+        // Renewals are paced from sending to sending, so that slow answers do not eat up the deadline.
+        let mut next = confirmed_at + self.pause();
         let mut last = None;
         loop {
             let valid_until = confirmed_at + renew_deadline;
@@ -183,9 +185,8 @@ impl LeaseKeeper {
                     return Err(self.taken_over(renew_deadline, last));
                 }
             }
-            let pause = self.pause();
             let turn = async {
-                sleep(pause).await;
+                sleep_until(next).await;
                 self.renew().await
             };
             // The deadline comes first: an answer that arrives after it proves nothing.
@@ -200,11 +201,13 @@ impl LeaseKeeper {
             match renewed {
                 Ok(Some(sent_at)) => {
                     confirmed_at = sent_at;
+                    next = sent_at + self.pause();
                     last = None;
                 }
                 Ok(None) => {}
                 Err(error) => {
                     self.warn(&error, "cannot renew the lease");
+                    next = Instant::now() + self.pause();
                     last = Some(error);
                 }
             }

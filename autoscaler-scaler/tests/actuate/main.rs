@@ -9,6 +9,7 @@ use autoscaler_core::provider::{InstanceState, ProviderErrorKind};
 use autoscaler_scaler::{
     actuate::Fact,
     api::{NodeGroup, Phase, RemovalPhase, VPSieNode},
+    embedded::{ApiError, Verb},
 };
 use k8s_openapi::api::{
     core::v1::{Event, Pod, Secret},
@@ -31,26 +32,44 @@ async fn a_node_comes_up_with_labels_and_taints_before_it_is_schedulable() {
     assert_eq!(intent.spec.instance_type, "small");
     assert_eq!(intent.finalizers(), ["vpsienode.autoscaler.vpsie.com/finalizer"]);
     assert_eq!(intent.owner_references()[0].name, "g");
-    assert!(world.cloud.lock().creates.is_empty(), "the intent comes before the effect");
+    assert!(
+        world.cloud.lock().creates.is_empty(),
+        "the intent comes before the effect"
+    );
 
     world.tick().await;
     let request = world.cloud.lock().creates[0].clone();
     assert_eq!(Some(request.token.as_str()), intent.spec.client_token.as_deref());
     let user_data = request.user_data.as_ref().unwrap().expose();
-    assert!(user_data.contains("--register-with-taints=autoscaler.vpsie.com/startup:NoSchedule,dedicated=a:NoSchedule"));
+    assert!(
+        user_data.contains("--register-with-taints=autoscaler.vpsie.com/startup:NoSchedule,dedicated=a:NoSchedule")
+    );
     assert!(user_data.contains("team=a"));
     let machine = world.machine().await;
-    assert_eq!((machine.phase(), machine.spec.vpsie_instance_id), (Phase::Provisioning, 1));
+    assert_eq!(
+        (machine.phase(), machine.spec.vpsie_instance_id),
+        (Phase::Provisioning, 1)
+    );
 
     world.boot().await;
     for _ in 0..60 {
         let node = world.node(&intent.name_any()).await;
-        let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+        let taints = node
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.taints.clone())
+            .unwrap_or_default();
         if !taints.iter().any(|taint| taint.key == "autoscaler.vpsie.com/startup") {
             let labels = node.labels();
             assert_eq!(labels.get("team").map(String::as_str), Some("a"));
-            assert_eq!(labels.get("autoscaler.vpsie.com/nodegroup").map(String::as_str), Some("g"));
-            assert_eq!(labels.get("topology.kubernetes.io/zone").map(String::as_str), Some("dc1"));
+            assert_eq!(
+                labels.get("autoscaler.vpsie.com/nodegroup").map(String::as_str),
+                Some("g")
+            );
+            assert_eq!(
+                labels.get("topology.kubernetes.io/zone").map(String::as_str),
+                Some("dc1")
+            );
             assert!(taints.iter().any(|taint| taint.key == "dedicated"));
         }
         world.tick().await;
@@ -58,15 +77,27 @@ async fn a_node_comes_up_with_labels_and_taints_before_it_is_schedulable() {
     let machine = world.machine().await;
     assert_eq!(machine.phase(), Phase::Ready);
     let status = world.group().await.status.unwrap();
-    assert_eq!((status.current_nodes, status.ready_nodes, status.nodes.len()), (1, 1, 1));
+    assert_eq!(
+        (status.current_nodes, status.ready_nodes, status.nodes.len()),
+        (1, 1, 1)
+    );
     assert!(status.last_scale_up_time.is_some());
     assert!(world.facts.iter().any(|fact| matches!(fact, Fact::NodeReady { .. })));
     assert_eq!(world.problems, []);
 
     // At rest nothing is written.
-    let versions = (world.machine().await.resource_version(), world.group().await.resource_version());
+    let versions = (
+        world.machine().await.resource_version(),
+        world.group().await.resource_version(),
+    );
     world.pass(120).await;
-    assert_eq!(versions, (world.machine().await.resource_version(), world.group().await.resource_version()));
+    assert_eq!(
+        versions,
+        (
+            world.machine().await.resource_version(),
+            world.group().await.resource_version()
+        )
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,7 +110,8 @@ async fn a_lost_reply_and_a_crash_make_one_vm() {
     world.restart();
     world.pass(90).await;
     assert_eq!(world.machine().await.instance_id().as_deref(), Some("1"));
-    assert_eq!((world.cloud.lock().vms.len(), world.cloud.lock().creates.len()), (1, 1));
+    let state = world.cloud.lock();
+    assert_eq!((state.vms.len(), state.creates.len()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,6 +132,29 @@ async fn a_lost_request_is_repeated_with_the_same_token_once_the_list_is_clear()
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_api_server_that_fails_and_loses_replies_only_delays() {
+    let mut world = World::new(json!({})).await;
+    world.begin_creations(2).await;
+    let faults = world.cluster.faults();
+    for resource in ["vpsienodes", "vpsienodes/status", "nodes"] {
+        faults.lose_replies(Verb::Patch, resource, 2);
+        faults.fail(Verb::Patch, resource, 2, ApiError::new(500, "InternalError", "down"));
+        faults.lose_replies(Verb::Patch, resource, 1);
+    }
+    for second in 0..180 {
+        if second % 20 == 10 {
+            world.restart();
+            world.boot().await;
+        }
+        world.tick().await;
+    }
+    let phases: Vec<Phase> = world.machines().await.iter().map(VPSieNode::phase).collect();
+    assert_eq!(phases, [Phase::Ready, Phase::Ready]);
+    assert_eq!(world.cloud.lock().vms.len(), 2);
+    assert!(!world.problems.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_order_backs_off_and_leaves_nothing() {
     let mut world = World::new(json!({})).await;
     world.cloud.lock().create_faults = vec![CreateFault::Refuse(ProviderErrorKind::Capacity { limit: Some(3) }); 2];
@@ -108,13 +163,24 @@ async fn a_refused_order_backs_off_and_leaves_nothing() {
     assert!(world.machines().await.is_empty());
     assert_eq!(world.replans, 1);
     let status = world.group().await.status.unwrap();
-    let [backoff] = status.scale_up_backoffs.as_slice() else { panic!("{:?}", status.scale_up_backoffs) };
+    let [backoff] = status.scale_up_backoffs.as_slice() else {
+        panic!("{:?}", status.scale_up_backoffs)
+    };
     assert_eq!((backoff.offering.as_str(), backoff.failures), ("small", 1));
-    let wait = backoff.until.as_ref().unwrap().0.duration_since(backoff.last_failure.as_ref().unwrap().0);
+    let wait = backoff
+        .until
+        .as_ref()
+        .unwrap()
+        .0
+        .duration_since(backoff.last_failure.as_ref().unwrap().0);
     assert_eq!(wait.as_secs(), 300);
     let events: Api<Event> = world.api();
     let events = events.list(&Default::default()).await.unwrap().items;
-    assert!(events.iter().any(|event| event.reason.as_deref() == Some("CapacityLimitReached")));
+    assert!(
+        events
+            .iter()
+            .any(|event| event.reason.as_deref() == Some("CapacityLimitReached"))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,10 +198,16 @@ async fn user_data_that_cannot_be_filled_in_makes_no_vm() {
 
     let secrets: Api<Secret> = world.api();
     let patch = json!({ "data": { "userData": base64("host {{ hostname }}") } });
-    secrets.patch("join", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    secrets
+        .patch("join", &PatchParams::default(), &Patch::Merge(patch))
+        .await
+        .unwrap();
     world.pass(2).await;
     let state = world.cloud.lock();
-    assert_eq!(state.creates[0].user_data.as_ref().unwrap().expose(), format!("host {}", state.creates[0].hostname));
+    assert_eq!(
+        state.creates[0].user_data.as_ref().unwrap().expose(),
+        format!("host {}", state.creates[0].hostname)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -162,15 +234,106 @@ async fn a_drain_that_a_budget_blocks_is_rolled_back() {
     assert!(!world.is_cordoned(&node).await);
     let machine = world.machine().await;
     let removal = machine.status.as_ref().unwrap().removal.clone().unwrap();
-    assert_eq!((machine.phase(), removal.phase), (Phase::Ready, Some(RemovalPhase::Failed)));
+    assert_eq!(
+        (machine.phase(), removal.phase),
+        (Phase::Ready, Some(RemovalPhase::Failed))
+    );
     let message = removal.message.unwrap();
-    assert!(message.contains("default/web-") && message.contains("disruption budget web"), "{message}");
+    assert!(
+        message.contains("default/web-") && message.contains("disruption budget web"),
+        "{message}"
+    );
     assert!(removal.failed_at.is_some());
     assert_eq!(world.cloud.lock().deletes, []);
-    assert!(world.facts.iter().any(|fact| matches!(fact, Fact::EvictionRefused { .. })));
+    assert!(
+        world
+            .facts
+            .iter()
+            .any(|fact| matches!(fact, Fact::EvictionRefused { .. }))
+    );
     // Asked for again after a while that doubles, not all the time: 2, 4, 8, 16, 30 s.
-    let asked = world.facts.iter().filter(|fact| matches!(fact, Fact::EvictionRefused { .. })).count();
+    let asked = world
+        .facts
+        .iter()
+        .filter(|fact| matches!(fact, Fact::EvictionRefused { .. }))
+        .count();
     assert!(asked < 12, "{asked}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pending_pod_that_needs_the_node_ends_the_removal() {
+    let mut world = World::new(json!({})).await;
+    let node = world.ready_node().await;
+    world.deployment("web", 1).await;
+    world.pass(3).await;
+    world.foreign_node("other").await;
+    let _budget: PodDisruptionBudget = world
+        .create(json!({
+            "metadata": { "name": "web" },
+            "spec": { "minAvailable": 1, "selector": { "matchLabels": { "app": "web" } } },
+        }))
+        .await;
+    world.pass(2).await;
+    world.begin_removal(&node, "other").await;
+    world.pass(5).await;
+    assert!(world.is_cordoned(&node).await);
+    let _pending: Pod = world
+        .create(json!({
+            "metadata": { "name": "late" },
+            "spec": {
+                "nodeSelector": { "team": "a" },
+                "tolerations": [{ "key": "dedicated", "operator": "Exists" }],
+                "containers": [{ "name": "c", "image": "i" }],
+            },
+        }))
+        .await;
+    world.pass(5).await;
+    let removal = world.machine().await.status.unwrap().removal.unwrap();
+    assert_eq!(
+        removal.message.as_deref(),
+        Some("PendingPods: the pending pod default/late needs the node")
+    );
+    assert!(!world.is_cordoned(&node).await);
+    let late: Pod = world.api().get("late").await.unwrap();
+    assert_eq!(late.spec.unwrap().node_name.as_deref(), Some(node.as_str()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_by_hand_does_not_evict_what_nobody_would_replace() {
+    let mut world = World::new(json!({ "scaleDownPolicy": { "drainTimeoutSeconds": 30 } })).await;
+    let node = world.ready_node().await;
+    world.deployment("web", 1).await;
+    let _bare: Pod = world
+        .create(json!({
+            "metadata": { "name": "bare" },
+            "spec": {
+                "nodeSelector": { "team": "a" },
+                "tolerations": [{ "key": "dedicated", "operator": "Exists" }],
+                "containers": [{ "name": "c", "image": "i" }],
+            },
+        }))
+        .await;
+    world.foreign_node("other").await;
+    world.pass(3).await;
+    let machines: Api<VPSieNode> = world.api();
+    machines.delete(&node, &Default::default()).await.unwrap();
+    world.pass(60).await;
+    let status = world.machine().await.status.unwrap();
+    assert_eq!(status.phase, Phase::Terminating);
+    assert!(status.last_error.unwrap().contains("NotReplicated: pod default/bare"));
+    let pods: Api<Pod> = world.api();
+    let on_node: Vec<String> = pods
+        .list(&Default::default())
+        .await
+        .unwrap()
+        .into_iter()
+        .filter(|pod| pod.spec.as_ref().unwrap().node_name.as_deref() == Some(&node))
+        .map(|pod| pod.name_any())
+        .collect();
+    assert_eq!(on_node, ["bare"], "the pod of the Deployment has gone");
+    pods.delete("bare", &Default::default()).await.unwrap();
+    world.pass(40).await;
+    assert_eq!(world.machine().await.phase(), Phase::Deleting);
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,7 +348,10 @@ async fn a_removal_deletes_the_vm_and_ends_when_the_list_shows_it_gone() {
     world.until(Phase::Deleting).await;
     let pods: Api<Pod> = world.api();
     let pods = pods.list(&Default::default()).await.unwrap().items;
-    assert!(pods.iter().all(|pod| pod.spec.as_ref().unwrap().node_name.as_deref() != Some(&node)));
+    assert!(
+        pods.iter()
+            .all(|pod| pod.spec.as_ref().unwrap().node_name.as_deref() != Some(&node))
+    );
     assert_eq!(world.cloud.lock().deletes.len(), 1);
 
     for fault in [ListFault::None, ListFault::Malformed, ListFault::Empty] {
@@ -195,6 +361,8 @@ async fn a_removal_deletes_the_vm_and_ends_when_the_list_shows_it_gone() {
         assert!(world.nodes().get_opt(&node).await.unwrap().is_some());
     }
     world.cloud.lock().list_fault = ListFault::None;
+    world.pass(10).await;
+    world.restart();
     world.finish_deletions().await;
     world.pass(10).await;
     assert!(world.machines().await.is_empty());
@@ -208,7 +376,11 @@ async fn a_foreign_cordon_outlives_a_failed_removal() {
     let mut world = World::new(json!({ "minNodes": 1 })).await;
     let node = world.ready_node().await;
     let cordon = json!({ "spec": { "unschedulable": true } });
-    world.nodes().patch(&node, &PatchParams::default(), &Patch::Merge(cordon)).await.unwrap();
+    world
+        .nodes()
+        .patch(&node, &PatchParams::default(), &Patch::Merge(cordon))
+        .await
+        .unwrap();
     world.pass(2).await;
     // The group is at its minimum: the removal is refused when it is looked at again.
     world.begin_removal(&node, &node).await;
@@ -228,12 +400,18 @@ async fn a_deletion_by_hand_while_the_outcome_is_unknown_leaks_nothing() {
     world.begin_creations(1).await;
     world.tick().await;
     let machines: Api<VPSieNode> = world.api();
-    machines.delete(&world.machine().await.name_any(), &Default::default()).await.unwrap();
+    machines
+        .delete(&world.machine().await.name_any(), &Default::default())
+        .await
+        .unwrap();
     world.pass(120).await;
     assert_eq!(world.machine().await.phase(), Phase::Deleting);
     world.cloud.lock().list_fault = ListFault::None;
     world.pass(10).await;
-    assert_eq!(world.cloud.turn(InstanceState::Deleting, InstanceState::Deleting).len(), 1);
+    assert_eq!(
+        world.cloud.turn(InstanceState::Deleting, InstanceState::Deleting).len(),
+        1
+    );
     world.finish_deletions().await;
     world.pass(60).await;
     assert!(world.machines().await.is_empty() && world.cloud.lock().vms.is_empty());
@@ -243,13 +421,20 @@ async fn a_deletion_by_hand_while_the_outcome_is_unknown_leaks_nothing() {
 async fn a_group_that_is_deleted_takes_its_nodes_along() {
     let mut world = World::new(json!({})).await;
     let node = world.ready_node().await;
-    assert_eq!(world.group().await.finalizers(), ["nodegroup.autoscaler.vpsie.com/finalizer"]);
+    assert_eq!(
+        world.group().await.finalizers(),
+        ["nodegroup.autoscaler.vpsie.com/finalizer"]
+    );
     let groups: Api<NodeGroup> = world.api();
     groups.delete("g", &Default::default()).await.unwrap();
     world.until(Phase::Deleting).await;
-    assert!(groups.get_opt("g").await.unwrap().is_some(), "the finalizer holds while a VPSieNode is left");
+    assert!(
+        groups.get_opt("g").await.unwrap().is_some(),
+        "the finalizer holds while a VPSieNode is left"
+    );
     world.finish_deletions().await;
-    world.pass(20).await;
+    // A list must be younger than the create call by the settle time before it shows a VM gone.
+    world.pass(40).await;
     assert!(groups.get_opt("g").await.unwrap().is_none());
     assert!(world.nodes().get_opt(&node).await.unwrap().is_none() && world.cloud.lock().vms.is_empty());
 }
@@ -260,7 +445,11 @@ async fn a_vm_that_vanishes_fails_its_node_and_is_collected() {
     let node = world.ready_node().await;
     world.cloud.lock().vms.clear();
     world.pass(150).await;
-    assert_eq!(world.machine().await.phase(), Phase::Ready, "a Node that is Ready contradicts the list");
+    assert_eq!(
+        world.machine().await.phase(),
+        Phase::Ready,
+        "a Node that is Ready contradicts the list"
+    );
     world.kubelets.fail(&node).await.unwrap();
     world.until(Phase::Failed).await;
     world.pass(5).await;
@@ -291,7 +480,10 @@ async fn orphans_are_reported_and_foreign_vms_left_alone() {
     assert_eq!(world.cloud.lock().deletes, []);
     world.pass(120).await;
     let deletes = world.cloud.lock().deletes.clone();
-    assert!(!deletes.is_empty() && deletes.iter().all(|id| id.as_str() == "1"), "{deletes:?}");
+    assert!(
+        !deletes.is_empty() && deletes.iter().all(|id| id.as_str() == "1"),
+        "{deletes:?}"
+    );
 }
 
 fn base64(text: &str) -> serde_json::Value {

@@ -10,7 +10,7 @@ use autoscaler_core::provider::{
 
 /// What happens to the next create calls, first one first. Without an entry they work.
 #[derive(Clone, Debug)]
-pub enum CreateFault {
+pub(crate) enum CreateFault {
     /// The VM is made, and the reply is lost.
     LoseReply,
     /// The request is lost.
@@ -21,7 +21,7 @@ pub enum CreateFault {
 
 /// What is wrong with lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ListFault {
+pub(crate) enum ListFault {
     #[default]
     None,
     Empty,
@@ -29,45 +29,46 @@ pub enum ListFault {
 }
 
 #[derive(Debug, Default)]
-pub struct FakeCloud {
+pub(crate) struct FakeCloud {
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
-pub struct State {
-    pub vms: Vec<Instance>,
-    pub create_faults: Vec<CreateFault>,
-    pub list_fault: ListFault,
+pub(crate) struct State {
+    pub(crate) vms: Vec<Instance>,
+    pub(crate) create_faults: Vec<CreateFault>,
+    pub(crate) list_fault: ListFault,
     /// Create calls that came in.
-    pub creates: Vec<CreateInstance>,
+    pub(crate) creates: Vec<CreateInstance>,
     /// Delete calls that came in.
-    pub deletes: Vec<InstanceId>,
-    pub lists: usize,
+    pub(crate) deletes: Vec<InstanceId>,
+    pub(crate) lists: usize,
     next: u32,
 }
 
 impl FakeCloud {
-    pub fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
     /// Sets the state of every VM that is in another one.
-    pub fn turn(&self, from: InstanceState, to: InstanceState) -> Vec<Instance> {
+    pub(crate) fn turn(&self, from: InstanceState, to: InstanceState) -> Vec<Instance> {
         let mut state = self.lock();
         let turned = state.vms.iter_mut().filter(|vm| vm.state == from);
-        turned.map(|vm| {
-            vm.state = to;
-            vm.clone()
-        })
-        .collect()
+        turned
+            .map(|vm| {
+                vm.state = to;
+                vm.clone()
+            })
+            .collect()
     }
 
     /// Ends every deletion.
-    pub fn finish_deletions(&self) {
+    pub(crate) fn finish_deletions(&self) {
         self.lock().vms.retain(|vm| vm.state != InstanceState::Deleting);
     }
 
-    pub fn add(&self, hostname: &str, tags: &[String]) -> InstanceId {
+    pub(crate) fn add(&self, hostname: &str, tags: &[String]) -> InstanceId {
         let mut state = self.lock();
         state.next += 1;
         let id = InstanceId::new(state.next.to_string());
@@ -86,13 +87,21 @@ impl FakeCloud {
 }
 
 fn error(kind: ProviderErrorKind) -> ProviderError {
-    ProviderError { kind, operation: "call".to_owned(), message: "as the test asked".to_owned(), source: None }
+    ProviderError {
+        kind,
+        operation: "call".to_owned(),
+        message: "as the test asked".to_owned(),
+        source: None,
+    }
 }
 
 #[async_trait]
 impl CloudProvider for FakeCloud {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { tags: true, targeted_delete: true }
+        Capabilities {
+            tags: true,
+            targeted_delete: true,
+        }
     }
 
     async fn offerings(&self) -> Result<Vec<Offering>, ProviderError> {
@@ -111,7 +120,10 @@ impl CloudProvider for FakeCloud {
             ListFault::Empty => Vec::new(),
             ListFault::Malformed => return Err(error(ProviderErrorKind::Malformed)),
         };
-        Ok(InstanceList { instances, unreadable: Vec::new() })
+        Ok(InstanceList {
+            instances,
+            unreadable: Vec::new(),
+        })
     }
 
     async fn instance(&self, id: &InstanceId) -> Result<Option<Instance>, ProviderError> {
@@ -122,7 +134,11 @@ impl CloudProvider for FakeCloud {
         let fault = {
             let mut state = self.lock();
             state.creates.push(request.clone());
-            if state.create_faults.is_empty() { None } else { Some(state.create_faults.remove(0)) }
+            if state.create_faults.is_empty() {
+                None
+            } else {
+                Some(state.create_faults.remove(0))
+            }
         };
         match &fault {
             Some(CreateFault::Refuse(kind)) => return Err(error(kind.clone())),
@@ -143,7 +159,11 @@ impl CloudProvider for FakeCloud {
     async fn delete(&self, id: &InstanceId) -> Result<(), ProviderError> {
         let mut state = self.lock();
         state.deletes.push(id.clone());
-        let vm = state.vms.iter_mut().find(|vm| vm.id == *id).ok_or_else(|| error(ProviderErrorKind::NotFound))?;
+        let vm = state
+            .vms
+            .iter_mut()
+            .find(|vm| vm.id == *id)
+            .ok_or_else(|| error(ProviderErrorKind::NotFound))?;
         vm.state = InstanceState::Deleting;
         Ok(())
     }

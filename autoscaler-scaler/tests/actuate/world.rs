@@ -31,28 +31,28 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::provider::FakeCloud;
 
-pub struct World {
-    pub cluster: Cluster,
-    pub cloud: Arc<FakeCloud>,
-    pub kubelets: Kubelets,
-    pub index: Index,
-    pub actuator: Actuator,
-    pub facts: Vec<Fact>,
-    pub problems: Vec<Problem>,
-    pub replans: usize,
+pub(crate) struct World {
+    pub(crate) cluster: Cluster,
+    pub(crate) cloud: Arc<FakeCloud>,
+    pub(crate) kubelets: Kubelets,
+    pub(crate) index: Index,
+    pub(crate) actuator: Actuator,
+    pub(crate) facts: Vec<Fact>,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) replans: usize,
     seed: u64,
     _watches: AbortOnDropHandle<()>,
     _controllers: Background,
     _scheduler: Scheduler,
 }
 
-pub fn object<K: DeserializeOwned>(value: Value) -> K {
+pub(crate) fn object<K: DeserializeOwned>(value: Value) -> K {
     serde_json::from_value(value).unwrap()
 }
 
 impl World {
     /// A cluster with a NodeGroup `g`; `spec` is laid over a group of 0 to 5 nodes.
-    pub async fn new(spec: Value) -> Self {
+    pub(crate) async fn new(spec: Value) -> Self {
         let cluster = Cluster::new();
         let client = cluster.client();
         let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
@@ -73,7 +73,10 @@ impl World {
         let groups: Api<NodeGroup> = Api::namespaced(client.clone(), "default");
         groups.create(&PostParams::default(), &group).await.unwrap();
 
-        let options = KubeletOptions { wall_clock: Some(cluster.now()), ..KubeletOptions::default() };
+        let options = KubeletOptions {
+            wall_clock: Some(cluster.now()),
+            ..KubeletOptions::default()
+        };
         let kubelets = Kubelets::new(client.clone(), options);
         let index = Index::default();
         let watches = Arc::new(Watches::new(index.clone()));
@@ -101,74 +104,92 @@ impl World {
     }
 
     /// Kills the actuator and starts another one, which knows nothing but what the API server has.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.seed += 1;
         self.actuator = actuator(&self.cluster, &self.cloud, &self.index, self.seed);
     }
 
-    pub fn api<K>(&self) -> Api<K>
+    pub(crate) fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     {
         Api::namespaced(self.cluster.client(), "default")
     }
 
-    pub fn nodes(&self) -> Api<Node> {
+    pub(crate) fn nodes(&self) -> Api<Node> {
         Api::all(self.cluster.client())
     }
 
     /// Creates an object in the namespace `default`.
-    pub async fn create<K>(&self, value: Value) -> K
+    pub(crate) async fn create<K>(&self, value: Value) -> K
     where
         K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone + std::fmt::Debug + serde::Serialize + DeserializeOwned,
+            + Clone
+            + std::fmt::Debug
+            + serde::Serialize
+            + DeserializeOwned
+            + Send
+            + Sync,
     {
         self.api().create(&PostParams::default(), &object(value)).await.unwrap()
     }
 
     /// One second passes, and one tick is made.
-    pub async fn tick(&mut self) {
+    pub(crate) async fn tick(&mut self) {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let TickReport { facts, problems, replan, .. } =
-            self.actuator.tick(&self.index.cluster(), self.cluster.now()).await;
+        let TickReport {
+            facts,
+            problems,
+            replan,
+            ..
+        } = self.actuator.tick(&self.index.cluster(), self.cluster.now()).await;
         self.facts.extend(facts);
         self.problems.extend(problems);
         self.replans += usize::from(replan);
     }
 
-    pub async fn pass(&mut self, seconds: u32) {
+    pub(crate) async fn pass(&mut self, seconds: u32) {
         for _ in 0..seconds {
             self.tick().await;
         }
     }
 
     /// Ticks until there is a VPSieNode in this phase.
-    pub async fn until(&mut self, phase: Phase) -> VPSieNode {
+    pub(crate) async fn until(&mut self, phase: Phase) -> VPSieNode {
         for _ in 0..2000 {
-            if let Some(machine) = self.machines().await.into_iter().find(|machine| machine.phase() == phase) {
+            if let Some(machine) = self
+                .machines()
+                .await
+                .into_iter()
+                .find(|machine| machine.phase() == phase)
+            {
                 return machine;
             }
             self.tick().await;
         }
-        panic!("no VPSieNode became {phase:?}: {:#?}; {:#?}", self.machines().await, self.problems);
+        panic!(
+            "no VPSieNode became {phase:?}: {:#?}; {:#?}",
+            self.machines().await,
+            self.problems
+        );
     }
 
-    pub async fn machines(&self) -> Vec<VPSieNode> {
+    pub(crate) async fn machines(&self) -> Vec<VPSieNode> {
         self.api().list(&Default::default()).await.unwrap().items
     }
 
-    pub async fn machine(&self) -> VPSieNode {
+    pub(crate) async fn machine(&self) -> VPSieNode {
         let machines = self.machines().await;
         assert_eq!(machines.len(), 1, "{machines:#?}");
         machines.into_iter().next().unwrap()
     }
 
-    pub async fn group(&self) -> NodeGroup {
+    pub(crate) async fn group(&self) -> NodeGroup {
         self.api().get("g").await.unwrap()
     }
 
     /// Plans so many new nodes, and has the actuator begin.
-    pub async fn begin_creations(&self, count: usize) {
+    pub(crate) async fn begin_creations(&self, count: usize) {
         let cluster = self.index.cluster();
         let snapshot = cluster.snapshot(&[], None);
         let creation = Creation {
@@ -178,55 +199,90 @@ impl World {
             hourly_price: HourlyPrice::ZERO,
             pods: Vec::new(),
         };
-        let plan = Plan { creations: vec![creation; count], ..self.empty_plan() };
-        self.actuator.begin_creations(&cluster, &snapshot, &plan, self.cluster.now()).await.unwrap();
+        let plan = Plan {
+            creations: vec![creation; count],
+            ..self.empty_plan()
+        };
+        self.actuator
+            .begin_creations(&cluster, &snapshot, &plan, self.cluster.now())
+            .await
+            .unwrap();
     }
 
     /// Plans the removal of a node, its pods moving to `to`, and has the actuator begin.
-    pub async fn begin_removal(&self, node: &str, to: &str) {
+    pub(crate) async fn begin_removal(&self, node: &str, to: &str) {
         let cluster = self.index.cluster();
         let snapshot = cluster.snapshot(&[], None);
         let id = |name: &str| -> NodeId {
-            snapshot.node_ids().find(|id| snapshot.text(snapshot.node(*id).name) == name).unwrap()
+            snapshot
+                .node_ids()
+                .find(|id| snapshot.text(snapshot.node(*id).name) == name)
+                .unwrap()
         };
-        let moves: Vec<Move> = snapshot.pods_on(id(node)).iter().map(|pod| Move { pod: *pod, to: id(to) }).collect();
+        let moves: Vec<Move> = snapshot
+            .pods_on(id(node))
+            .iter()
+            .map(|pod| Move { pod: *pod, to: id(to) })
+            .collect();
         let removal = PlannedRemoval {
             node: id(node),
             group: snapshot.group_ids().next().unwrap(),
-            kind: if moves.is_empty() { RemovalKind::Empty } else { RemovalKind::Drain },
+            kind: if moves.is_empty() {
+                RemovalKind::Empty
+            } else {
+                RemovalKind::Drain
+            },
             moves,
         };
-        let plan = Plan { removals: vec![removal], ..self.empty_plan() };
-        self.actuator.begin_removals(&cluster, &snapshot, &plan, self.cluster.now()).await.unwrap();
+        let plan = Plan {
+            removals: vec![removal],
+            ..self.empty_plan()
+        };
+        self.actuator
+            .begin_removals(&cluster, &snapshot, &plan, self.cluster.now())
+            .await
+            .unwrap();
     }
 
     fn empty_plan(&self) -> Plan {
-        Plan { now: self.cluster.now(), creations: vec![], removals: vec![], pods: vec![], nodes: vec![] }
+        Plan {
+            now: self.cluster.now(),
+            creations: vec![],
+            removals: vec![],
+            pods: vec![],
+            nodes: vec![],
+        }
     }
 
     /// Every VM that is provisioning runs from now on, and its kubelet registers, with the startup taint only.
-    pub async fn boot(&self) {
+    pub(crate) async fn boot(&self) {
         for vm in self.cloud.turn(InstanceState::Provisioning, InstanceState::Running) {
             self.join(&vm).await;
         }
     }
 
-    pub async fn join(&self, vm: &Instance) {
+    pub(crate) async fn join(&self, vm: &Instance) {
         let startup = Taint {
             key: "autoscaler.vpsie.com/startup".into(),
             effect: "NoSchedule".into(),
             ..Taint::default()
         };
-        self.kubelets.join(NodeSpec { taints: vec![startup], ..node_spec(&vm.hostname) }).await.unwrap();
+        self.kubelets
+            .join(NodeSpec {
+                taints: vec![startup],
+                ..node_spec(&vm.hostname)
+            })
+            .await
+            .unwrap();
     }
 
     /// A node that is not ours, with room for everything.
-    pub async fn foreign_node(&self, name: &str) {
+    pub(crate) async fn foreign_node(&self, name: &str) {
         self.kubelets.join(node_spec(name)).await.unwrap();
     }
 
     /// A Ready node of the group, made by the actuator; its name.
-    pub async fn ready_node(&mut self) -> String {
+    pub(crate) async fn ready_node(&mut self) -> String {
         self.begin_creations(1).await;
         self.tick().await;
         self.boot().await;
@@ -235,9 +291,15 @@ impl World {
     }
 
     /// Ends deletions at the cloud, and with them the kubelets.
-    pub async fn finish_deletions(&self) {
-        let leaving: Vec<String> =
-            self.cloud.lock().vms.iter().filter(|vm| vm.state == InstanceState::Deleting).map(|vm| vm.hostname.clone()).collect();
+    pub(crate) async fn finish_deletions(&self) {
+        let leaving: Vec<String> = self
+            .cloud
+            .lock()
+            .vms
+            .iter()
+            .filter(|vm| vm.state == InstanceState::Deleting)
+            .map(|vm| vm.hostname.clone())
+            .collect();
         for name in leaving {
             self.kubelets.leave(&name).await;
         }
@@ -245,7 +307,7 @@ impl World {
     }
 
     /// A Deployment of one pod that runs on the nodes of the group, and also on others.
-    pub async fn deployment(&self, name: &str, replicas: u32) {
+    pub(crate) async fn deployment(&self, name: &str, replicas: u32) {
         let _created: k8s_openapi::api::apps::v1::Deployment = self
             .create(json!({
                 "metadata": { "name": name },
@@ -264,18 +326,22 @@ impl World {
             .await;
     }
 
-    pub async fn node(&self, name: &str) -> Node {
+    pub(crate) async fn node(&self, name: &str) -> Node {
         self.nodes().get(name).await.unwrap()
     }
 
-    pub async fn is_cordoned(&self, name: &str) -> bool {
+    pub(crate) async fn is_cordoned(&self, name: &str) -> bool {
         self.node(name).await.spec.and_then(|spec| spec.unschedulable) == Some(true)
     }
 }
 
 fn node_spec(name: &str) -> NodeSpec {
     let capacity = [("cpu", "4"), ("memory", "8Gi")].map(|(name, amount)| (name.to_owned(), amount.to_owned()));
-    NodeSpec { name: name.to_owned(), capacity: capacity.into(), ..NodeSpec::default() }
+    NodeSpec {
+        name: name.to_owned(),
+        capacity: capacity.into(),
+        ..NodeSpec::default()
+    }
 }
 
 fn actuator(cluster: &Cluster, cloud: &Arc<FakeCloud>, index: &Index, seed: u64) -> Actuator {

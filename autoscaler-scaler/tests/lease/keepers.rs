@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Dice;
 use super::api::{Link, NAME};
-use super::world::{MARGIN, TICK, World, seconds};
+use super::world::{MARGIN, TICK, World, seconds, until};
 
 #[tokio::test(start_paused = true)]
 async fn one_of_three_leads_and_keeps_leading() {
@@ -159,6 +159,24 @@ async fn a_leader_that_cannot_renew_stops_before_its_lease_expires() {
         let gap = world.stage.gap();
         assert!(gap >= MARGIN, "{link:?}: only {gap:?} between the leaders");
     }
+}
+
+/// An answer that comes late proves what was true when the request was sent.
+#[tokio::test(start_paused = true)]
+async fn slow_answers_do_not_lengthen_leadership() {
+    let world = World::new();
+    let [mut leader, _second, _third] = world.three(1).await;
+    leader.set(Link::Slow(seconds(0), seconds(4)));
+    sleep(seconds(60)).await;
+    assert!(leader.leads());
+    let renewed = world.api.spec()["renewTime"].clone();
+    until(seconds(10), || world.api.spec()["renewTime"] != renewed).await;
+    // This renewal has happened, and is answered in 4 s; no other will be.
+    leader.set(Link::Silent);
+    let error = leader.ended(seconds(10)).await.unwrap_err();
+    assert!(matches!(error, LeaseError::RenewDeadline { .. }), "{error}");
+    world.stage.hand_over(seconds(20)).await;
+    assert!(world.stage.gap() >= MARGIN, "{:?}", world.stage.gap());
 }
 
 #[tokio::test(start_paused = true)]

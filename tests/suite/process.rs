@@ -1,6 +1,8 @@
-//! The operator as a process that is killed.
+//! The operator as a process: its probes, its end on a signal, and what is left when it is killed.
 
 use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -14,9 +16,15 @@ struct Operator(Child);
 
 impl Operator {
     fn start(world: &World) -> Self {
+        Self::start_at(world, "127.0.0.1:0".parse().unwrap())
+    }
+
+    /// Starts it with probes and metrics at one address.
+    fn start_at(world: &World, address: SocketAddr) -> Self {
         let (kubeconfig, _) = world.addresses();
+        let address = address.to_string();
         let child = Command::new(env!("CARGO_BIN_EXE_operator"))
-            .args(["run", "--metrics-addr", "127.0.0.1:0", "--health-addr", "127.0.0.1:0"])
+            .args(["run", "--log-level", "warn", "--metrics-addr", &address, "--health-addr", &address])
             .args(["--vpsie-list-interval", "200ms", "--scan-interval", "1s", "--batch-idle", "100ms", "--batch-max", "1s", "--leader-election=false", "--kubeconfig"])
             .arg(kubeconfig)
             .stdin(Stdio::null())
@@ -38,6 +46,38 @@ impl Drop for Operator {
         drop(self.0.kill());
         drop(self.0.wait());
     }
+}
+
+/// The status and the body of `GET path`; `None` when nothing answers.
+fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probes_and_metrics_answer_and_sigterm_ends_it_cleanly() {
+    let world = World::real().await;
+    world.credentials(&world.addresses().1).await;
+    world.group("general", 1, 5, &["small-2"], json!({})).await;
+    // The port is free now; should somebody else take it before the operator does, the test fails and says so.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut operator = Operator::start_at(&world, address);
+    world.until("the operator is ready", async || get(address, "/readyz").is_some_and(|(status, _)| status == 200)).await;
+    world.until_size(1).await;
+    assert_eq!(get(address, "/healthz").unwrap().0, 200);
+    assert_eq!(get(address, "/ping").unwrap(), (200, "pong".to_owned()));
+    let (status, metrics) = get(address, "/metrics").unwrap();
+    assert_eq!(status, 200);
+    assert!(metrics.contains("vpsie_autoscaler_nodegroup_max_nodes{namespace=\"default\",nodegroup=\"general\"} 5"), "{metrics}");
+    let killed = Command::new("kill").args(["-TERM", &operator.0.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    world.until("the operator has ended", async || get(address, "/ping").is_none()).await;
+    assert_eq!(operator.0.wait().unwrap().code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
