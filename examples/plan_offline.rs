@@ -17,15 +17,30 @@ use autoscaler_core::{
 fn main() -> Result<(), Box<dyn Error>> {
     let mut files: Vec<String> = std::env::args().skip(1).collect();
     if files.is_empty() {
-        let sample = |file| Path::new(env!("CARGO_MANIFEST_DIR")).join("clusters/scale-up").join(file).display().to_string();
+        let sample = |file| {
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("clusters/scale-up")
+                .join(file)
+                .display()
+                .to_string()
+        };
         files = vec![sample("offerings.json"), sample("cluster.yaml")];
     }
 
     // Reading is strict: a mistake names the file, the line, the object and the field.
-    let offerings = read_offerings(&Source { name: files[0].clone(), text: &fs::read_to_string(&files[0])? })?;
+    let offerings = read_offerings(&Source {
+        name: files[0].clone(),
+        text: &fs::read_to_string(&files[0])?,
+    })?;
     let mut objects = Objects::default();
     for file in &files[1..] {
-        read(&Source { name: file.clone(), text: &fs::read_to_string(file)? }, &mut objects)?;
+        read(
+            &Source {
+                name: file.clone(),
+                text: &fs::read_to_string(file)?,
+            },
+            &mut objects,
+        )?;
     }
 
     // The same snapshot and the same time always give the same plan.

@@ -7,8 +7,7 @@ use std::error::Error;
 
 use autoscaler_scaler::{api, embedded::Cluster, index::Index, watch::Watches};
 use k8s_openapi::{
-    api::core::v1::Node,
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    api::core::v1::Node, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{Api, api::PostParams};
 use serde_json::json;
@@ -19,7 +18,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let cluster = Cluster::new();
     let client = cluster.client();
     for crd in api::crds() {
-        Api::<CustomResourceDefinition>::all(client.clone()).create(&PostParams::default(), &crd).await?;
+        Api::<CustomResourceDefinition>::all(client.clone())
+            .create(&PostParams::default(), &crd)
+            .await?;
     }
     let node: Node = serde_json::from_value(json!({
         "metadata": { "name": "worker-1", "labels": { "kubernetes.io/hostname": "worker-1" } },
@@ -28,7 +29,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
             "conditions": [{ "type": "Ready", "status": "True" }],
         },
     }))?;
-    Api::<Node>::all(client.clone()).create(&PostParams::default(), &node).await?;
+    Api::<Node>::all(client.clone())
+        .create(&PostParams::default(), &node)
+        .await?;
 
     // The watches fill the index; a snapshot is taken once every kind has been listed.
     let index = Index::default();
@@ -42,7 +45,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let snapshot = index.cluster().snapshot(&[], None);
     for node in &snapshot.nodes {
-        println!("{}: {} millicores, Ready: {}", snapshot.text(node.name), node.allocatable.cpu, node.is_ready());
+        println!(
+            "{}: {} millicores, Ready: {}",
+            snapshot.text(node.name),
+            node.allocatable.cpu,
+            node.is_ready()
+        );
     }
     assert_eq!(snapshot.nodes.len(), 1);
     Ok(())

@@ -11,8 +11,7 @@ use crate::{
     constraint::{Rules, claims::Storage, read, volumes::ZoneKeys},
     hours::AllowedHours,
     manifest::{
-        Objects,
-        autoscaler as crd,
+        Objects, autoscaler as crd,
         meta::{IntOrString, ObjectMeta, ResourceList},
         node as node_manifest,
         pod::{self as pod_manifest, Container},
@@ -24,9 +23,9 @@ use crate::{
     resources::{Resource, Resources},
     selector::Labels,
     snapshot::{
-        Backoff, Budget, BudgetSize, ClassId, Controller, DaemonSet, Deletion, DoNotDisrupt, Expander, GroupId, Machine,
-        MachineId, MachinePhase, Node, NodeGroup, NodeId, Pod, PodClass, PodId, PodPhase, Problem, Readiness, Removal,
-        SafeToEvict, ScaleDownPolicy, Settings, Snapshot, Unschedulable, WellKnown,
+        Backoff, Budget, BudgetSize, ClassId, Controller, DaemonSet, Deletion, DoNotDisrupt, Expander, GroupId,
+        Machine, MachineId, MachinePhase, Node, NodeGroup, NodeId, Pod, PodClass, PodId, PodPhase, Problem, Readiness,
+        Removal, SafeToEvict, ScaleDownPolicy, Settings, Snapshot, Unschedulable, WellKnown,
     },
     symbol::{Symbol, Symbols},
     taint::{Effect, Taint, Toleration},
@@ -175,7 +174,11 @@ impl Builder {
             new_node: symbols.intern("<new node>"),
         };
         Self {
-            snapshot: Snapshot { symbols, well_known, ..Snapshot::default() },
+            snapshot: Snapshot {
+                symbols,
+                well_known,
+                ..Snapshot::default()
+            },
             classes: BTreeMap::new(),
             groups_by_name: BTreeMap::new(),
             machines_by_node: BTreeMap::new(),
@@ -188,14 +191,20 @@ impl Builder {
     }
 
     fn problem(&mut self, object: String, field: &str, message: String) {
-        self.snapshot.problems.push(Problem { object, field: field.to_owned(), message });
+        self.snapshot.problems.push(Problem {
+            object,
+            field: field.to_owned(),
+            message,
+        });
     }
 
     fn settings(&mut self, config: Option<&crd::AutoscalerConfig>) {
         let Some(config) = config else { return };
         let global = &config.spec.global_settings;
         let mut settings = Settings {
-            max_cluster_workers: u32::try_from(global.max_cluster_workers).ok().filter(|limit| 0 < *limit),
+            max_cluster_workers: u32::try_from(global.max_cluster_workers)
+                .ok()
+                .filter(|limit| 0 < *limit),
             scale_down_unready_enabled: global.scale_down_unready_enabled,
             ignore_daemon_sets_utilization: global.ignore_daemon_sets_utilization,
             ignore_mirror_pods_utilization: global.ignore_mirror_pods_utilization,
@@ -276,7 +285,11 @@ impl Builder {
             min_nodes: count(spec.min_nodes),
             max_nodes: count(spec.max_nodes),
             datacenter: DatacenterId::new(spec.datacenter_id.as_str()),
-            offerings: spec.offering_ids.iter().map(|id| OfferingId::new(id.as_str())).collect(),
+            offerings: spec
+                .offering_ids
+                .iter()
+                .map(|id| OfferingId::new(id.as_str()))
+                .collect(),
             preferred: non_empty(&spec.preferred_instance_type).map(OfferingId::new),
             priority: spec.priority,
             labels,
@@ -307,7 +320,9 @@ impl Builder {
             self.intern(&spec.instance_type);
             let id = MachineId::from_index(self.snapshot.machines.len());
             // The host name of a VM is the name of its VPSieNode until status or spec say otherwise.
-            let node_name = [&status.node_name, &spec.node_name, &metadata.name].into_iter().find(|name| !name.is_empty());
+            let node_name = [&status.node_name, &spec.node_name, &metadata.name]
+                .into_iter()
+                .find(|name| !name.is_empty());
             if let Some(name) = node_name {
                 self.machines_by_node.insert(name.to_ascii_lowercase(), id);
             }
@@ -315,7 +330,11 @@ impl Builder {
                 "" => MachinePhase::Pending,
                 text => MachinePhase::parse(text).unwrap_or_else(|| {
                     let object = format!("VPSieNode {}", metadata.full_name());
-                    self.problem(object, "status.phase", format!("{text:?} is no phase; Pending is assumed"));
+                    self.problem(
+                        object,
+                        "status.phase",
+                        format!("{text:?} is no phase; Pending is assumed"),
+                    );
                     MachinePhase::Pending
                 }),
             };
@@ -342,7 +361,12 @@ impl Builder {
     fn namespaces(&mut self, namespaces: &[&workload::Namespace]) {
         for metadata in namespaces.iter().map(|namespace| &namespace.metadata) {
             let name = self.intern(&metadata.name);
-            let labels = self.labels(metadata.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+            let labels = self.labels(
+                metadata
+                    .labels
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), value.as_str())),
+            );
             self.snapshot.namespaces.insert(name, labels);
         }
     }
@@ -362,8 +386,14 @@ impl Builder {
         for manifest in sorted(nodes, |node| &node.metadata) {
             let id = NodeId::from_index(self.snapshot.nodes.len());
             let volume_limits = storage.limits(&manifest.metadata.name, &mut self.snapshot.symbols);
-            let node = Node { volume_limits, ..self.node(manifest) };
-            if let Some(machine) = node.machine.and_then(|machine| self.snapshot.machines.get_mut(machine.index())) {
+            let node = Node {
+                volume_limits,
+                ..self.node(manifest)
+            };
+            if let Some(machine) = node
+                .machine
+                .and_then(|machine| self.snapshot.machines.get_mut(machine.index()))
+            {
                 machine.node = Some(id);
             }
             self.nodes_by_name.insert(node.name, id);
@@ -377,14 +407,26 @@ impl Builder {
         let machine = self.machines_by_node.get(&metadata.name.to_ascii_lowercase()).copied();
         let of_machine = machine.and_then(|machine| self.snapshot.machines.get(machine.index()));
         let machine_group = of_machine.and_then(|machine| machine.group);
-        let machine_offering = of_machine.map(|machine| machine.offering.clone()).filter(|id| !id.as_str().is_empty());
+        let machine_offering = of_machine
+            .map(|machine| machine.offering.clone())
+            .filter(|id| !id.as_str().is_empty());
         let label = |key: &str| metadata.labels.get(key).map(String::as_str).and_then(non_empty);
-        let offering = label(OFFERING_LABEL).or_else(|| label(INSTANCE_TYPE_LABEL)).map(OfferingId::new);
-        let ready = manifest.status.conditions.iter().find(|condition| condition.type_ == "Ready");
+        let offering = label(OFFERING_LABEL)
+            .or_else(|| label(INSTANCE_TYPE_LABEL))
+            .map(OfferingId::new);
+        let ready = manifest
+            .status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == "Ready");
         let readiness = match ready {
             Some(condition) if condition.status == "True" => Readiness::Ready,
-            Some(condition) => Readiness::NotReady { since: condition.last_transition_time },
-            None => Readiness::NotReady { since: metadata.creation_timestamp },
+            Some(condition) => Readiness::NotReady {
+                since: condition.last_transition_time,
+            },
+            None => Readiness::NotReady {
+                since: metadata.creation_timestamp,
+            },
         };
         let opt_out = OPT_OUTS.iter().find(|(key, value)| {
             let set = |map: &BTreeMap<String, String>| map.get(*key).is_some_and(|text| text == value);
@@ -394,16 +436,24 @@ impl Builder {
         let group = machine_group.or_else(|| self.group_of_labels(metadata));
         Node {
             name: self.intern(&metadata.name),
-            labels: self.labels(metadata.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()))),
+            labels: self.labels(
+                metadata
+                    .labels
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), value.as_str())),
+            ),
             taints: self.taints(&manifest.spec.taints),
             unschedulable: manifest.spec.unschedulable,
             allocatable: self.resources(&manifest.status.allocatable),
             readiness,
             created_at: metadata.creation_timestamp,
             deleting: metadata.deletion_timestamp.is_some(),
-            control_plane: ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"]
-                .iter()
-                .any(|key| metadata.labels.contains_key(*key)),
+            control_plane: [
+                "node-role.kubernetes.io/control-plane",
+                "node-role.kubernetes.io/master",
+            ]
+            .iter()
+            .any(|key| metadata.labels.contains_key(*key)),
             opt_out: opt_out.map(|key| self.intern(key)),
             allowed_hours: self.allowed_hours(metadata, &|| format!("Node {}", metadata.name)),
             group,
@@ -444,7 +494,11 @@ impl Builder {
     }
 
     fn mark_own_node(&mut self, name: &str) {
-        let id = self.snapshot.symbols.get(name).and_then(|name| self.nodes_by_name.get(&name));
+        let id = self
+            .snapshot
+            .symbols
+            .get(name)
+            .and_then(|name| self.nodes_by_name.get(&name));
         if let Some(node) = id.and_then(|id| self.snapshot.nodes.get_mut(id.index())) {
             node.own = true;
         }
@@ -457,7 +511,11 @@ impl Builder {
                 .as_ref()
                 .filter(|status| manifest.metadata.generation <= status.observed_generation);
             let symbols = &mut self.snapshot.symbols;
-            let selector = manifest.spec.selector.as_ref().map(|selector| read::selector(symbols, selector));
+            let selector = manifest
+                .spec
+                .selector
+                .as_ref()
+                .map(|selector| read::selector(symbols, selector));
             let budget = Budget {
                 namespace: self.intern(&manifest.metadata.namespace),
                 name: self.intern(&manifest.metadata.name),
@@ -505,7 +563,9 @@ impl Builder {
         let condition = |kind: &str| status.conditions.iter().find(move |condition| condition.type_ == kind);
         let unschedulable = condition("PodScheduled")
             .filter(|condition| condition.status == "False" && condition.reason == "Unschedulable")
-            .map(|condition| Unschedulable { since: condition.last_transition_time });
+            .map(|condition| Unschedulable {
+                since: condition.last_transition_time,
+            });
         let annotation = |key: &str| metadata.annotations.get(key).map(String::as_str);
         let grace = spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS);
         let controller = metadata.controller().map(|owner| Controller {
@@ -533,14 +593,18 @@ impl Builder {
             unschedulable,
             gated: !spec.scheduling_gates.is_empty(),
             ready: condition("Ready").is_some_and(|condition| condition.status == "True"),
-            deletion: metadata
-                .deletion_timestamp
-                .map(|at| Deletion { at, grace: SignedDuration::from_secs(grace.max(0)) }),
+            deletion: metadata.deletion_timestamp.map(|at| Deletion {
+                at,
+                grace: SignedDuration::from_secs(grace.max(0)),
+            }),
             started_at: status.start_time,
             created_at: metadata.creation_timestamp,
             controller,
             mirror: annotation(MIRROR_ANNOTATION).is_some(),
-            own: metadata.labels.get("app.kubernetes.io/name").is_some_and(|name| name == "vpsie-autoscaler"),
+            own: metadata
+                .labels
+                .get("app.kubernetes.io/name")
+                .is_some_and(|name| name == "vpsie-autoscaler"),
             safe_to_evict: match annotation(SAFE_TO_EVICT_ANNOTATION) {
                 Some("true") => Some(SafeToEvict::Yes),
                 Some("false") => Some(SafeToEvict::No),
@@ -561,8 +625,10 @@ impl Builder {
                 continue;
             }
             let template = &manifest.spec.template;
-            let metadata =
-                ObjectMeta { namespace: manifest.metadata.namespace.clone(), ..template.metadata.clone() };
+            let metadata = ObjectMeta {
+                namespace: manifest.metadata.namespace.clone(),
+                ..template.metadata.clone()
+            };
             let mut class = self.pod_class(&metadata, &template.spec, None, priorities);
             class.tolerations = class
                 .tolerations
@@ -619,20 +685,35 @@ impl Builder {
         priorities: &Priorities<'_>,
     ) -> PodClass {
         let pairs = |map: &'_ BTreeMap<String, String>| {
-            map.iter().map(|(key, value)| (key.clone(), value.clone())).collect::<Vec<_>>()
+            map.iter()
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect::<Vec<_>>()
         };
         let affinity = spec.affinity.as_ref();
         let of_node = affinity.and_then(|affinity| affinity.node_affinity.as_ref());
-        let required = of_node.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+        let required =
+            of_node.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
         let near = affinity.and_then(|affinity| affinity.pod_affinity.as_ref());
         let away = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
         PodClass {
             namespace: self.intern(&metadata.namespace),
-            labels: self.labels(pairs(&metadata.labels).iter().map(|(key, value)| (key.as_str(), value.as_str()))),
+            labels: self.labels(
+                pairs(&metadata.labels)
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), value.as_str())),
+            ),
             requests: self.pod_requests(spec, status),
-            node_selector: self.labels(pairs(&spec.node_selector).iter().map(|(key, value)| (key.as_str(), value.as_str()))),
+            node_selector: self.labels(
+                pairs(&spec.node_selector)
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), value.as_str())),
+            ),
             node_affinity: required.map(|required| read::node_selector(&mut self.snapshot.symbols, required)),
-            tolerations: spec.tolerations.iter().map(|toleration| self.toleration(toleration)).collect(),
+            tolerations: spec
+                .tolerations
+                .iter()
+                .map(|toleration| self.toleration(toleration))
+                .collect(),
             priority: priorities.of(spec),
             terminating: false,
             affinity: read::affinity_terms(&mut self.snapshot.symbols, metadata, near),
@@ -688,7 +769,10 @@ impl Builder {
         }
         // While a resize is under way, the larger of what is asked for and what is held counts.
         if let Some(status) = statuses.iter().find(|status| status.name == container.name) {
-            let held = status.resources.as_ref().map(|resources| self.resources(&resources.requests));
+            let held = status
+                .resources
+                .as_ref()
+                .map(|resources| self.resources(&resources.requests));
             let allocated = self.resources(&status.allocated_resources);
             requests.raise_to(&allocated);
             if let Some(held) = held {
@@ -736,7 +820,11 @@ impl Builder {
         let parsed = AllowedHours::parse(hours, zone);
         if let AllowedHours::Never(why) = &parsed {
             let message = format!("{why}; removal is never allowed");
-            self.problem(object(), &format!("metadata.annotations[{ALLOWED_HOURS_ANNOTATION}]"), message);
+            self.problem(
+                object(),
+                &format!("metadata.annotations[{ALLOWED_HOURS_ANNOTATION}]"),
+                message,
+            );
         }
         Some(parsed)
     }
@@ -749,13 +837,20 @@ struct Priorities<'a> {
 
 impl<'a> Priorities<'a> {
     fn new(classes: &[&'a workload::PriorityClass]) -> Self {
-        let system = [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
+        let system = [
+            ("system-cluster-critical", 2_000_000_000),
+            ("system-node-critical", 2_000_001_000),
+        ];
         let given = classes.iter().map(|class| (class.metadata.name.as_str(), class.value));
-        Self { classes: system.into_iter().chain(given).collect() }
+        Self {
+            classes: system.into_iter().chain(given).collect(),
+        }
     }
 
     fn of(&self, spec: &pod_manifest::PodSpec) -> i32 {
-        spec.priority.or_else(|| self.classes.get(spec.priority_class_name.as_str()).copied()).unwrap_or(0)
+        spec.priority
+            .or_else(|| self.classes.get(spec.priority_class_name.as_str()).copied())
+            .unwrap_or(0)
     }
 }
 
@@ -776,17 +871,25 @@ impl<'a> LocalVolumes<'a> {
             .iter()
             .filter(|claim| local.contains_key(claim.spec.volume_name.as_str()))
             .map(|claim| ((claim.metadata.namespace.as_str(), claim.metadata.name.as_str()), ()));
-        Self { claims: claims.collect() }
+        Self {
+            claims: claims.collect(),
+        }
     }
 
     /// The first volume of a pod that ties it to its node and is not listed as safe to lose.
     fn of_pod<'p>(&self, pod: &'p pod_manifest::Pod) -> Option<&'p str> {
         let metadata = &pod.metadata;
-        let safe = metadata.annotations.get(SAFE_LOCAL_VOLUMES_ANNOTATION).map_or("", String::as_str);
+        let safe = metadata
+            .annotations
+            .get(SAFE_LOCAL_VOLUMES_ANNOTATION)
+            .map_or("", String::as_str);
         let ties = |volume: &&pod_manifest::Volume| {
             let listed = || safe.split(',').any(|name| name.trim() == volume.name);
             let scratch = volume.host_path.is_some()
-                || volume.empty_dir.as_ref().is_some_and(|empty_dir| empty_dir.medium != "Memory");
+                || volume
+                    .empty_dir
+                    .as_ref()
+                    .is_some_and(|empty_dir| empty_dir.medium != "Memory");
             let claim = match (&volume.persistent_volume_claim, &volume.ephemeral) {
                 (Some(claim), _) => Some(claim.claim_name.clone()),
                 (None, Some(_)) => Some(format!("{}-{}", metadata.name, volume.name)),
@@ -815,8 +918,13 @@ fn sorted<'a, T>(objects: &[&'a T], metadata: impl Fn(&T) -> &ObjectMeta) -> Vec
 /// Requests, with a limit in the place of a request that is missing, as the API server fills in.
 fn effective_requests(resources: &pod_manifest::ResourceRequirements) -> impl Iterator<Item = (&str, Quantity)> {
     let given = resources.requests.iter();
-    let from_limits = resources.limits.iter().filter(|(name, _)| !resources.requests.contains_key(*name));
-    given.chain(from_limits).map(|(name, quantity)| (name.as_str(), *quantity))
+    let from_limits = resources
+        .limits
+        .iter()
+        .filter(|(name, _)| !resources.requests.contains_key(*name));
+    given
+        .chain(from_limits)
+        .map(|(name, quantity)| (name.as_str(), *quantity))
 }
 
 /// An amount in the unit of the resource. Below zero counts as nothing: no request gives room.
@@ -860,7 +968,9 @@ fn go_duration(text: &str) -> Option<SignedDuration> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, tail) = rest.split_at(digits);
-        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let unit_end = tail
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_end);
         let nanos_per_unit: i64 = match unit {
             "ns" => 1,
@@ -872,7 +982,10 @@ fn go_duration(text: &str) -> Option<SignedDuration> {
             _ => return None,
         };
         // Quantities read the same decimal numbers, exactly.
-        let number: Quantity = Some(number).filter(|number| number.bytes().any(|b| b.is_ascii_digit()))?.parse().ok()?;
+        let number: Quantity = Some(number)
+            .filter(|number| number.bytes().any(|b| b.is_ascii_digit()))?
+            .parse()
+            .ok()?;
         let nanos = i64::try_from(i128::from(number.milli()) * i128::from(nanos_per_unit) / 1000).ok()?;
         total = total.checked_add(SignedDuration::from_nanos(nanos))?;
         rest = tail;

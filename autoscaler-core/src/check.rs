@@ -221,9 +221,52 @@ fn disruption_budgets(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>)
 /// 4: every pod that moves has a node that stays, and fits it; 5: every pod is on at most one planned node, and all pods of
 /// a planned node fit it together. Pods are placed in one world, because constraints between pods reach over nodes.
 fn placements(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
+    let (mut world, mut placings) = placed(snapshot, plan, true, report);
+    if !placings.is_empty() {
+        // Reported the first time.
+        (world, placings) = placed(snapshot, plan, false, &mut |_, _| {});
+    }
+    for (placing, misfit) in misfits(&world, &placings) {
+        report(
+            5,
+            format!("{} does not fit {}: {misfit}", placing.pod(snapshot), placing.target),
+        );
+    }
+    moves(snapshot, plan, &mut world, report);
+}
+
+/// The cluster with the pods that are pending now where the plan puts them, and those that find no place there. New nodes
+/// appear one by one, each being filled as far as it goes, or all at once.
+fn placed<'s>(
+    snapshot: &'s Snapshot,
+    plan: &Plan,
+    one_by_one: bool,
+    report: &mut Report<'_>,
+) -> (World<'s>, Vec<Placing>) {
     let mut world = World::new(snapshot);
     let mut placings = fitting(snapshot, plan, &mut world, report);
-    placings.extend(assignments(snapshot, plan, &mut world, report));
+    // What is there takes pods before new nodes appear, which are empty domains to spread over.
+    place_all(&mut world, &mut placings);
+    let mut assigned = BTreeSet::new();
+    let mut templates = BTreeMap::new();
+    for creation in &plan.creations {
+        let known = templates.entry((creation.group, &creation.offering));
+        let template = known.or_insert_with(|| template_of(snapshot, creation.group, creation).map(Template::shared));
+        let Some(template) = template else {
+            let group = snapshot.group_name(creation.group);
+            report(5, format!("{} is not for sale for {group}", creation.offering));
+            continue;
+        };
+        let bin = world.add(template);
+        for pod in creation.pods.iter().filter(|pod| !assigned.insert(**pod)) {
+            report(5, format!("{} is assigned to two new nodes", snapshot.pod_name(*pod)));
+        }
+        let pods = creation.pods.iter().map(|pod| (*pod, bin));
+        placings.extend(gather(snapshot, pods, |_| "its new node".to_owned()));
+        if one_by_one {
+            place_all(&mut world, &mut placings);
+        }
+    }
     place_all(&mut world, &mut placings);
     // Room that preemption keeps for other pods may be what a constraint waits for.
     for pod in snapshot
@@ -236,13 +279,7 @@ fn placements(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
         }
     }
     place_all(&mut world, &mut placings);
-    for (placing, misfit) in misfits(&world, &placings) {
-        report(
-            5,
-            format!("{} does not fit {}: {misfit}", placing.pod(snapshot), placing.target),
-        );
-    }
-    moves(snapshot, plan, &mut world, report);
+    (world, placings)
 }
 
 /// Pods of one class that go to one node.
@@ -259,20 +296,66 @@ impl Placing {
     }
 }
 
-/// Places pods as far as there is an order in which each fits. Kinds of pods take turns, one pod at a time: a spread
-/// Deployment fits in no other way.
-fn place_all(world: &mut World<'_>, placings: &mut [Placing]) {
+/// How many orders are tried before pods are said not to fit.
+const ORDERS: usize = 16;
+
+/// How many kinds of pods are tried again after every pod that is placed, once some order has failed.
+const EAGER: usize = 8;
+
+/// Places pods as far as there is an order in which each fits. What is left after an order goes first in the next one, and
+/// as soon as it fits: a pod may be the first of its kind only while there is no other, and may need another one before.
+fn place_all(world: &mut World<'_>, placings: &mut Vec<Placing>) {
+    placings.retain(|placing| !placing.pods.is_empty());
+    let mut eager = 0;
+    for order in 1..=ORDERS {
+        let mark = world.mark();
+        let left = place_in_turns(world, placings, eager);
+        if left.iter().all(|count| *count == 0) || order == ORDERS {
+            for (placing, left) in placings.iter_mut().zip(left) {
+                placing.pods.truncate(left);
+            }
+            placings.retain(|placing| !placing.pods.is_empty());
+            return;
+        }
+        world.rollback(mark);
+        eager = left.iter().filter(|count| 0 < **count).count().min(EAGER);
+        let mut by_success: Vec<_> = std::mem::take(placings).into_iter().zip(left).collect();
+        // The others begin somewhere else each time.
+        let start = by_success.len() * order / ORDERS;
+        by_success.rotate_left(start);
+        by_success.sort_by_key(|(_, left)| *left == 0);
+        *placings = by_success.into_iter().map(|(placing, _)| placing).collect();
+    }
+}
+
+/// Places pods in this order, and gives how many of each kind find no place. Kinds take turns, one pod at a time: a spread
+/// Deployment fits in no other way. The first `eager` kinds get a turn after every other one.
+fn place_in_turns(world: &mut World<'_>, placings: &[Placing], eager: usize) -> Vec<usize> {
+    let mut left: Vec<usize> = placings.iter().map(|placing| placing.pods.len()).collect();
+    let mut place = |placing: &Placing, left: &mut usize| {
+        let fits = 0 < *left && world.misfit(placing.class, placing.to).is_none();
+        if fits {
+            world.place(placing.class, placing.to);
+            *left -= 1;
+        }
+        fits
+    };
     let mut placed = true;
     while placed {
         placed = false;
-        for placing in placings.iter_mut().filter(|placing| !placing.pods.is_empty()) {
-            if world.misfit(placing.class, placing.to).is_none() {
-                world.place(placing.class, placing.to);
-                placing.pods.pop();
+        for index in 0..placings.len() {
+            let (Some(placing), Some(of_placing)) = (placings.get(index), left.get_mut(index)) else {
+                continue;
+            };
+            if place(placing, of_placing) {
                 placed = true;
+                for (placing, left) in placings.iter().zip(&mut left).take(eager) {
+                    place(placing, left);
+                }
             }
         }
     }
+    left
 }
 
 /// What could not be placed, and why.
@@ -340,36 +423,6 @@ fn fitting(snapshot: &Snapshot, plan: &Plan, world: &mut World<'_>, report: &mut
     gather(snapshot, pods.into_iter(), |bin| {
         names.get(&bin).cloned().unwrap_or_default()
     })
-}
-
-/// 5: pods of planned nodes, each of which is added to the world.
-fn assignments(snapshot: &Snapshot, plan: &Plan, world: &mut World<'_>, report: &mut Report<'_>) -> Vec<Placing> {
-    let mut assigned = BTreeSet::new();
-    let mut templates = BTreeMap::new();
-    let mut pods = Vec::new();
-    for creation in &plan.creations {
-        let known = templates.entry((creation.group, &creation.offering));
-        let template = known.or_insert_with(|| template_of(snapshot, creation.group, creation).map(Template::shared));
-        let Some(template) = template else {
-            report(
-                5,
-                format!(
-                    "{} is not for sale for {}",
-                    creation.offering,
-                    snapshot.group_name(creation.group)
-                ),
-            );
-            continue;
-        };
-        let bin = world.add(template);
-        for pod in creation.pods.iter().copied() {
-            if !assigned.insert(pod) {
-                report(5, format!("{} is assigned to two new nodes", snapshot.pod_name(pod)));
-            }
-            pods.push((pod, bin));
-        }
-    }
-    gather(snapshot, pods.into_iter(), |_| "its new node".to_owned())
 }
 
 /// 4: removals in their order: each node is emptied and stays as a node that takes no pods, then its pods are placed.

@@ -198,14 +198,26 @@ impl fmt::Display for PlanDocument {
         }
         for group in &self.scale_up {
             let (count, price) = (group.count, group.hourly_price);
-            writeln!(f, "Create {count} x {} for {} in {} at {price} per hour each:", group.offering, group.node_group, group.datacenter)?;
+            writeln!(
+                f,
+                "Create {count} x {} for {} in {} at {price} per hour each:",
+                group.offering, group.node_group, group.datacenter
+            )?;
             for node in &group.nodes {
-                let pods = if node.pods.is_empty() { "no pods: the group's minimum".to_owned() } else { node.pods.join(", ") };
+                let pods = if node.pods.is_empty() {
+                    "no pods: the group's minimum".to_owned()
+                } else {
+                    node.pods.join(", ")
+                };
                 writeln!(f, "  a node for {pods}")?;
             }
         }
         for removal in &self.scale_down {
-            writeln!(f, "Remove {} of {} ({}):", removal.node, removal.node_group, removal.kind)?;
+            writeln!(
+                f,
+                "Remove {} of {} ({}):",
+                removal.node, removal.node_group, removal.kind
+            )?;
             for step in &removal.moves {
                 writeln!(f, "  {} moves to {}", step.pod, step.to)?;
             }
@@ -240,14 +252,16 @@ impl fmt::Display for PlanDocument {
 fn scale_up(snapshot: &Snapshot, creations: &[Creation]) -> Vec<ScaleUpDocument> {
     let mut documents: BTreeMap<_, ScaleUpDocument> = BTreeMap::new();
     for creation in creations {
-        let document = documents.entry((creation.group, &creation.offering)).or_insert_with(|| ScaleUpDocument {
-            node_group: snapshot.group_name(creation.group),
-            offering: creation.offering.to_string(),
-            datacenter: creation.datacenter.to_string(),
-            count: 0,
-            hourly_price: creation.hourly_price.as_f64(),
-            nodes: Vec::new(),
-        });
+        let document = documents
+            .entry((creation.group, &creation.offering))
+            .or_insert_with(|| ScaleUpDocument {
+                node_group: snapshot.group_name(creation.group),
+                offering: creation.offering.to_string(),
+                datacenter: creation.datacenter.to_string(),
+                count: 0,
+                hourly_price: creation.hourly_price.as_f64(),
+                nodes: Vec::new(),
+            });
         document.count += 1;
         let pods = creation.pods.iter().map(|pod| snapshot.pod_name(*pod)).collect();
         document.nodes.push(NewNodeDocument { pods });
@@ -263,7 +277,10 @@ fn pod(snapshot: &Snapshot, plan: &Plan, report: &crate::plan::PodReport) -> Pod
     let (verdict, node, node_group) = match report.verdict {
         PodVerdict::FitsExisting(destination) => ("FitsExisting", Some(destination.name(snapshot).to_owned()), None),
         PodVerdict::TriggersScaleUp(index) => {
-            let group = plan.creations.get(index).map(|creation| snapshot.group_name(creation.group));
+            let group = plan
+                .creations
+                .get(index)
+                .map(|creation| snapshot.group_name(creation.group));
             ("TriggersScaleUp", None, group)
         }
         PodVerdict::Unschedulable => ("Unschedulable", None, None),
@@ -277,13 +294,23 @@ fn pod(snapshot: &Snapshot, plan: &Plan, report: &crate::plan::PodReport) -> Pod
         message: reason.message.clone(),
     };
     let reasons = report.reasons.iter().map(reason).collect();
-    PodDocument { pod: snapshot.pod_name(report.pod), verdict, node, node_group, reasons }
+    PodDocument {
+        pod: snapshot.pod_name(report.pod),
+        verdict,
+        node,
+        node_group,
+        reasons,
+    }
 }
 
 fn node(snapshot: &Snapshot, report: &crate::plan::NodeReport) -> NodeDocument {
     let (verdict, reason, pod, pod_reason) = match &report.verdict {
         NodeVerdict::Remove => ("Remove", None, None, None),
-        NodeVerdict::Keep { reason, pod, pod_reason } => ("Keep", Some(reason.as_str()), *pod, *pod_reason),
+        NodeVerdict::Keep {
+            reason,
+            pod,
+            pod_reason,
+        } => ("Keep", Some(reason.as_str()), *pod, *pod_reason),
     };
     NodeDocument {
         node: node_name(snapshot, report.node),
@@ -292,9 +319,10 @@ fn node(snapshot: &Snapshot, report: &crate::plan::NodeReport) -> NodeDocument {
         reason,
         pod: pod.map(|pod| snapshot.pod_name(pod)),
         pod_reason: pod_reason.map(crate::plan::BlockReason::as_str),
-        utilization: report
-            .utilization
-            .map(|utilization| UtilizationDocument { cpu: utilization.cpu, memory: utilization.memory }),
+        utilization: report.utilization.map(|utilization| UtilizationDocument {
+            cpu: utilization.cpu,
+            memory: utilization.memory,
+        }),
         message: report.message.clone(),
     }
 }

@@ -37,7 +37,10 @@ impl AllowedHours {
                 Err(_) => return Self::Never(format!("time zone {name:?} is not known")),
             },
         };
-        let times = hours.trim().split_once('-').and_then(|(start, end)| Some((clock(start)?, clock(end)?)));
+        let times = hours
+            .trim()
+            .split_once('-')
+            .and_then(|(start, end)| Some((clock(start)?, clock(end)?)));
         match times {
             Some((start, end)) => Self::Daily { start, end, zone },
             None => Self::Never(format!("{hours:?} is not of the form HH:MM-HH:MM")),
@@ -117,7 +120,10 @@ mod tests {
             ("09:00-17:00", Some("")),
         ] {
             let parsed = AllowedHours::parse(hours, zone);
-            assert!(matches!(parsed, AllowedHours::Never(_)), "{hours:?} {zone:?}: {parsed:?}");
+            assert!(
+                matches!(parsed, AllowedHours::Never(_)),
+                "{hours:?} {zone:?}: {parsed:?}"
+            );
         }
     }
 }

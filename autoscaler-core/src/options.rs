@@ -69,24 +69,40 @@ impl Offers {
             for offering in &group.offerings {
                 let found = snapshot.offering(offering, &group.datacenter);
                 let refusal = of_group.clone().or_else(|| {
-                    let backoff = group.backoffs.iter().find(|backoff| backoff.offering == *offering && now < backoff.until);
+                    let backoff = group
+                        .backoffs
+                        .iter()
+                        .find(|backoff| backoff.offering == *offering && now < backoff.until);
                     match (backoff, found) {
                         (Some(backoff), _) => {
-                            let said = if backoff.message.is_empty() { "the provider refused" } else { &backoff.message };
-                            Some(Refusal::offering("BackedOff", format!("{offering} is backed off until {}: {said}", backoff.until)))
+                            let said = if backoff.message.is_empty() {
+                                "the provider refused"
+                            } else {
+                                &backoff.message
+                            };
+                            Some(Refusal::offering(
+                                "BackedOff",
+                                format!("{offering} is backed off until {}: {said}", backoff.until),
+                            ))
                         }
                         (None, None) => {
                             let message = format!("{offering} is not sold in datacenter {}", group.datacenter);
                             Some(Refusal::offering("OfferingUnavailable", message))
                         }
-                        (None, Some(found)) if !found.available => {
-                            Some(Refusal::offering("OfferingUnavailable", format!("the provider has no {offering} for sale now")))
-                        }
+                        (None, Some(found)) if !found.available => Some(Refusal::offering(
+                            "OfferingUnavailable",
+                            format!("the provider has no {offering} for sale now"),
+                        )),
                         (None, Some(_)) => None,
                     }
                 });
                 let template = found.map(|found| Arc::new(Template::new(snapshot, id, found)));
-                list.push(Offer { group: id, offering: offering.clone(), refusal, template });
+                list.push(Offer {
+                    group: id,
+                    offering: offering.clone(),
+                    refusal,
+                    template,
+                });
             }
         }
         Self { list }
@@ -101,10 +117,16 @@ fn group_refusal(snapshot: &Snapshot, id: GroupId) -> Option<Refusal> {
         return Some(Refusal::group("NotManaged", message));
     }
     if group.deleting {
-        return Some(Refusal::group("GroupDeleting", "the NodeGroup is being deleted".to_owned()));
+        return Some(Refusal::group(
+            "GroupDeleting",
+            "the NodeGroup is being deleted".to_owned(),
+        ));
     }
     if !group.scale_up_enabled {
-        return Some(Refusal::group("ScaleUpDisabled", "spec.scaleUpPolicy.enabled is false".to_owned()));
+        return Some(Refusal::group(
+            "ScaleUpDisabled",
+            "spec.scaleUpPolicy.enabled is false".to_owned(),
+        ));
     }
     None
 }
@@ -113,11 +135,19 @@ fn group_refusal(snapshot: &Snapshot, id: GroupId) -> Option<Refusal> {
 
 impl Refusal {
     fn group(reason: &str, message: String) -> Self {
-        Self { reason: reason.to_owned(), message, whole_group: true }
+        Self {
+            reason: reason.to_owned(),
+            message,
+            whole_group: true,
+        }
     }
 
     fn offering(reason: &str, message: String) -> Self {
-        Self { reason: reason.to_owned(), message, whole_group: false }
+        Self {
+            reason: reason.to_owned(),
+            message,
+            whole_group: false,
+        }
     }
 }
 
@@ -144,7 +174,11 @@ impl Limits {
                 count.existing += 1;
                 count.staying += usize::from(!leaving);
             }
-            for machine in snapshot.machines.iter().filter(|machine| machine.group == Some(id) && machine.node.is_none()) {
+            for machine in snapshot
+                .machines
+                .iter()
+                .filter(|machine| machine.group == Some(id) && machine.node.is_none())
+            {
                 if machine.phase != MachinePhase::Failed {
                     count.existing += 1;
                     count.staying += usize::from(machine.is_coming());
@@ -153,7 +187,10 @@ impl Limits {
             count
         };
         let groups: Vec<_> = snapshot.group_ids().map(count).collect();
-        let managed = snapshot.group_ids().filter(|id| snapshot.group(*id).managed).filter_map(|id| groups.get(id.index()));
+        let managed = snapshot
+            .group_ids()
+            .filter(|id| snapshot.group(*id).managed)
+            .filter_map(|id| groups.get(id.index()));
         Self {
             managed: managed.map(|count| count.existing).sum(),
             cluster_max: snapshot.settings.max_cluster_workers.map(|max| max as usize),
@@ -190,12 +227,16 @@ impl Limits {
     }
 
     pub(crate) fn below_minimum(&self, group: GroupId) -> bool {
-        self.groups.get(group.index()).is_some_and(|count| count.may_grow && count.staying + count.planned < count.min)
+        self.groups
+            .get(group.index())
+            .is_some_and(|count| count.may_grow && count.staying + count.planned < count.min)
     }
 
     /// Whether one node less would be below the minimum.
     pub(crate) fn at_minimum(&self, group: GroupId) -> bool {
-        self.groups.get(group.index()).is_some_and(|count| count.staying + count.planned <= count.min)
+        self.groups
+            .get(group.index())
+            .is_some_and(|count| count.staying + count.planned <= count.min)
     }
 
     pub(crate) fn take(&mut self, group: GroupId) {

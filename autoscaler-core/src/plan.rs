@@ -272,7 +272,9 @@ impl Plan {
     /// What the planned nodes cost per hour.
     #[must_use]
     pub fn hourly_price(&self) -> HourlyPrice {
-        self.creations.iter().fold(HourlyPrice::ZERO, |sum, creation| sum.plus(creation.hourly_price))
+        self.creations
+            .iter()
+            .fold(HourlyPrice::ZERO, |sum, creation| sum.plus(creation.hourly_price))
     }
 }
 

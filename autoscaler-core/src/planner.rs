@@ -25,7 +25,17 @@ pub struct Options {
 pub fn plan(snapshot: &Snapshot, options: &Options, now: Timestamp) -> Plan {
     let mut world = World::new(snapshot);
     let up = scale_up::plan_creations(&mut world, options, now);
-    let demand = Demand { pending: &up.asking, growing: &up.growing, templates: &up.templates };
+    let demand = Demand {
+        pending: &up.asking,
+        growing: &up.growing,
+        templates: &up.templates,
+    };
     let down = scale_down::plan_removals(&mut world, &demand, options, now);
-    Plan { now, creations: up.creations, removals: down.removals, pods: up.pods, nodes: down.nodes }
+    Plan {
+        now,
+        creations: up.creations,
+        removals: down.removals,
+        pods: up.pods,
+        nodes: down.nodes,
+    }
 }

@@ -371,7 +371,11 @@ mod tests {
             offering: None,
             datacenter: None,
             addresses: Vec::new(),
-            tags: vec!["blue".into(), "vpsie-autoscaler-token=t1".into(), "vpsie-autoscaler-cluster=c1".into()],
+            tags: vec![
+                "blue".into(),
+                "vpsie-autoscaler-token=t1".into(),
+                "vpsie-autoscaler-cluster=c1".into(),
+            ],
             created_at: None,
         };
         assert_eq!(instance.token(), Some(ClientToken::new("t1")));

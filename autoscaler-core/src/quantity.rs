@@ -61,7 +61,9 @@ impl Quantity {
     /// A whole number of units: cores, bytes or pieces.
     #[must_use]
     pub const fn from_units(units: i64) -> Self {
-        Self { nano: units as i128 * NANO }
+        Self {
+            nano: units as i128 * NANO,
+        }
     }
 
     /// The amount in thousandths of a unit, rounded away from zero (`MilliValue` in Go), saturating at `i64`.
@@ -76,6 +78,12 @@ impl Quantity {
         saturate(divide_away_from_zero(self.nano, NANO))
     }
 
+    /// The exact amount, in billionths of a unit.
+    #[must_use]
+    pub const fn nanos(self) -> i128 {
+        self.nano
+    }
+
     /// Whether the amount is below zero, which no request or capacity may be.
     #[must_use]
     pub const fn is_negative(self) -> bool {
@@ -87,7 +95,10 @@ impl FromStr for Quantity {
     type Err = ParseQuantityError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fail = |problem| ParseQuantityError { text: text.chars().take(64).collect(), problem };
+        let fail = |problem| ParseQuantityError {
+            text: text.chars().take(64).collect(),
+            problem,
+        };
         let (negative, unsigned) = match text.as_bytes().first() {
             Some(b'-') => (true, &text[1..]),
             Some(b'+') => (false, &text[1..]),
@@ -105,9 +116,12 @@ impl FromStr for Quantity {
         if fraction.contains('.') {
             return Err(fail("it has two decimal points"));
         }
-        let scale = Scale::parse(suffix).ok_or_else(|| fail("its suffix is none of n u m k M G T P E Ki Mi Gi Ti Pi Ei or an exponent"))?;
+        let scale = Scale::parse(suffix)
+            .ok_or_else(|| fail("its suffix is none of n u m k M G T P E Ki Mi Gi Ti Pi Ei or an exponent"))?;
         let magnitude = scale.apply(whole, fraction);
-        Ok(Self { nano: if negative { -magnitude } else { magnitude } })
+        Ok(Self {
+            nano: if negative { -magnitude } else { magnitude },
+        })
     }
 }
 
@@ -187,7 +201,11 @@ impl Scale {
                 }
                 // Exponents outside this range give zero or the cap whatever the digits are.
                 let magnitude = digits.parse().unwrap_or(i32::MAX).min(1000);
-                Self::Decimal(if exponent.starts_with('-') { -magnitude } else { magnitude })
+                Self::Decimal(if exponent.starts_with('-') {
+                    -magnitude
+                } else {
+                    magnitude
+                })
             }
         };
         Some(scale)
@@ -344,7 +362,10 @@ impl HourlyPrice {
 
     /// The price as a decimal number per hour, for display.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "for display; a price below nine million is exact to the nano-unit")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "for display; a price below nine million is exact to the nano-unit"
+    )]
     pub fn as_f64(self) -> f64 {
         self.0 as f64 / 1e9
     }
@@ -366,7 +387,11 @@ impl fmt::Display for HourlyPrice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = format!("{}.{:09}", self.0 / 1_000_000_000, (self.0 % 1_000_000_000).abs());
         let trimmed = text.trim_end_matches('0');
-        let digits = if trimmed.ends_with('.') { &text[..=trimmed.len()] } else { trimmed };
+        let digits = if trimmed.ends_with('.') {
+            &text[..=trimmed.len()]
+        } else {
+            trimmed
+        };
         f.write_str(digits)
     }
 }
@@ -405,7 +430,11 @@ mod tests {
             ("129e6", 129_000_000_000, 129_000_000),
             ("123Mi", 128_974_848_000, 128_974_848),
         ] {
-            assert_eq!((quantity(text).milli(), quantity(text).units()), (milli, units), "{text}");
+            assert_eq!(
+                (quantity(text).milli(), quantity(text).units()),
+                (milli, units),
+                "{text}"
+            );
         }
     }
 
@@ -422,7 +451,9 @@ mod tests {
 
     #[test]
     fn malformed_texts_are_refused_with_the_text() {
-        for text in ["", "-", ".", "1.2.3", "1 Gi", "1gi", "1GiB", "0x10", "e3", "1e", "1e+", "NaN", "inf", "१", "1m1"] {
+        for text in [
+            "", "-", ".", "1.2.3", "1 Gi", "1gi", "1GiB", "0x10", "e3", "1e", "1e+", "NaN", "inf", "१", "1m1",
+        ] {
             let error = text.parse::<Quantity>().unwrap_err().to_string();
             assert!(error.contains(&format!("{text:?}")), "{error}");
         }

@@ -55,7 +55,10 @@ impl Resources {
     #[must_use]
     pub fn extended(&self, resource: Symbol) -> i64 {
         let found = self.extended.binary_search_by_key(&resource, |entry| entry.0);
-        found.ok().and_then(|index| self.extended.get(index)).map_or(0, |entry| entry.1)
+        found
+            .ok()
+            .and_then(|index| self.extended.get(index))
+            .map_or(0, |entry| entry.1)
     }
 
     /// Sets the amount of an extended resource.
@@ -124,7 +127,12 @@ impl Resources {
     pub fn shortage(&self, allocatable: &Self, used: &Self) -> Option<Shortage> {
         let short = |resource, requested: i64, allocatable: i64, used: i64| {
             let free = allocatable.saturating_sub(used);
-            (0 < requested && free < requested).then_some(Shortage { resource, requested, free, allocatable })
+            (0 < requested && free < requested).then_some(Shortage {
+                resource,
+                requested,
+                free,
+                allocatable,
+            })
         };
         short(Resource::Pods, self.pods, allocatable.pods, used.pods)
             .or_else(|| short(Resource::Cpu, self.cpu, allocatable.cpu, used.cpu))
@@ -140,7 +148,12 @@ impl Resources {
             .or_else(|| {
                 self.extended.iter().find_map(|(symbol, requested)| {
                     let resource = Resource::Extended(*symbol);
-                    short(resource, *requested, allocatable.extended(*symbol), used.extended(*symbol))
+                    short(
+                        resource,
+                        *requested,
+                        allocatable.extended(*symbol),
+                        used.extended(*symbol),
+                    )
                 })
             })
     }
@@ -189,22 +202,48 @@ mod tests {
     use super::*;
 
     fn resources(cpu: i64, memory: i64) -> Resources {
-        Resources { cpu, memory, pods: 1, ..Resources::default() }
+        Resources {
+            cpu,
+            memory,
+            pods: 1,
+            ..Resources::default()
+        }
     }
 
     #[test]
     fn the_first_short_resource_is_named_with_its_numbers() {
-        let allocatable = Resources { cpu: 4000, memory: 100, pods: 2, ..Resources::default() };
-        let used = Resources { cpu: 1000, memory: 90, pods: 1, ..Resources::default() };
+        let allocatable = Resources {
+            cpu: 4000,
+            memory: 100,
+            pods: 2,
+            ..Resources::default()
+        };
+        let used = Resources {
+            cpu: 1000,
+            memory: 90,
+            pods: 1,
+            ..Resources::default()
+        };
         assert_eq!(resources(3000, 10).shortage(&allocatable, &used), None);
         let shortage = resources(3001, 11).shortage(&allocatable, &used).unwrap();
-        assert_eq!((shortage.resource, shortage.requested, shortage.free), (Resource::Cpu, 3001, 3000));
+        assert_eq!(
+            (shortage.resource, shortage.requested, shortage.free),
+            (Resource::Cpu, 3001, 3000)
+        );
     }
 
     #[test]
     fn a_zero_request_fits_an_overcommitted_node() {
-        let allocatable = Resources { cpu: 1000, pods: 10, ..Resources::default() };
-        let used = Resources { cpu: 2000, pods: 1, ..Resources::default() };
+        let allocatable = Resources {
+            cpu: 1000,
+            pods: 10,
+            ..Resources::default()
+        };
+        let used = Resources {
+            cpu: 2000,
+            pods: 1,
+            ..Resources::default()
+        };
         assert_eq!(resources(0, 0).shortage(&allocatable, &used), None);
     }
 
@@ -214,7 +253,12 @@ mod tests {
         let gpu = symbols.intern("example.com/gpu");
         let mut pod = resources(1, 1);
         pod.set_extended(gpu, 2);
-        let mut node = Resources { cpu: 9, memory: 9, pods: 9, ..Resources::default() };
+        let mut node = Resources {
+            cpu: 9,
+            memory: 9,
+            pods: 9,
+            ..Resources::default()
+        };
         node.set_extended(gpu, 3);
         let mut used = Resources::default();
         assert_eq!(pod.shortage(&node, &used), None);

@@ -85,8 +85,18 @@ pub(crate) fn plan_creations(world: &mut World<'_>, options: &Options, now: Time
         }
         match not_asking(snapshot, id, options, now) {
             Some((reason, message)) => {
-                let reasons = [PodReason { group: None, offering: None, node: None, reason: reason.to_owned(), message }];
-                let report = PodReport { pod: id, verdict: PodVerdict::Ignored, reasons: Arc::new(reasons) };
+                let reasons = [PodReason {
+                    group: None,
+                    offering: None,
+                    node: None,
+                    reason: reason.to_owned(),
+                    message,
+                }];
+                let report = PodReport {
+                    pod: id,
+                    verdict: PodVerdict::Ignored,
+                    reasons: Arc::new(reasons),
+                };
                 verdicts.insert(id, report);
             }
             None => asking.push(id),
@@ -96,8 +106,16 @@ pub(crate) fn plan_creations(world: &mut World<'_>, options: &Options, now: Time
     let limits = Limits::new(snapshot);
     let existing = destinations(world, now);
     let weights = Weights::new(snapshot, &asking);
-    let mut packer =
-        Packer { world, offers, limits, weights, existing, new_nodes: Vec::new(), verdicts, steps: 0 };
+    let mut packer = Packer {
+        world,
+        offers,
+        limits,
+        weights,
+        existing,
+        new_nodes: Vec::new(),
+        verdicts,
+        steps: 0,
+    };
     let mut queues = queues(snapshot, &asking, &packer.weights);
     packer.count_possible_domains();
     packer.place_on_existing(&mut queues);
@@ -150,7 +168,14 @@ impl Packer<'_, '_> {
                     Some((bin, destination)) => {
                         self.world.place(queue.class, bin);
                         let verdict = PodVerdict::FitsExisting(destination);
-                        self.verdicts.insert(pod, PodReport { pod, verdict, reasons: Arc::new([]) });
+                        self.verdicts.insert(
+                            pod,
+                            PodReport {
+                                pod,
+                                verdict,
+                                reasons: Arc::new([]),
+                            },
+                        );
                     }
                     None => waiting.push(pod),
                 }
@@ -172,7 +197,10 @@ impl Packer<'_, '_> {
         loop {
             let before = waiting(queues);
             for index in 0..queues.len() {
-                if queues.get(index).is_some_and(|queue| self.world.may_regain_room(queue.class)) {
+                if queues
+                    .get(index)
+                    .is_some_and(|queue| self.world.may_regain_room(queue.class))
+                {
                     self.serve(queues, index);
                 }
             }
@@ -187,7 +215,14 @@ impl Packer<'_, '_> {
             let rejected = self.rejections(queue.class, true);
             for pod in std::mem::take(&mut queue.waiting) {
                 let reasons = Arc::clone(&rejected);
-                self.verdicts.insert(pod, PodReport { pod, verdict: PodVerdict::Unschedulable, reasons });
+                self.verdicts.insert(
+                    pod,
+                    PodReport {
+                        pod,
+                        verdict: PodVerdict::Unschedulable,
+                        reasons,
+                    },
+                );
             }
         }
     }
@@ -199,14 +234,21 @@ impl Packer<'_, '_> {
             if queues.get(index).is_none_or(|queue| queue.waiting.is_empty()) {
                 return;
             }
-            let Some(fill) = self.best_fill(queues, index) else { return };
+            let Some(fill) = self.best_fill(queues, index) else {
+                return;
+            };
             self.buy(queues, &fill);
         }
     }
 
     /// Puts pods whose place depends on where other pods are on nodes that they did not fit before.
     fn fill_up(&mut self, queues: &mut [Queue], index: usize) {
-        let Some(queue) = queues.get_mut(index).filter(|queue| self.world.may_regain_room(queue.class)) else { return };
+        let Some(queue) = queues
+            .get_mut(index)
+            .filter(|queue| self.world.may_regain_room(queue.class))
+        else {
+            return;
+        };
         while let Some(pod) = queue.waiting.first().copied() {
             let fits = |bin: &BinId| self.world.misfit(queue.class, *bin).is_none();
             if let Some(node) = self.new_nodes.iter_mut().find(|node| fits(&node.bin)) {
@@ -215,7 +257,14 @@ impl Packer<'_, '_> {
             } else if let Some((bin, destination)) = self.existing.iter().find(|(bin, _)| fits(bin)) {
                 self.world.place(queue.class, *bin);
                 let verdict = PodVerdict::FitsExisting(*destination);
-                self.verdicts.insert(pod, PodReport { pod, verdict, reasons: Arc::new([]) });
+                self.verdicts.insert(
+                    pod,
+                    PodReport {
+                        pod,
+                        verdict,
+                        reasons: Arc::new([]),
+                    },
+                );
             } else {
                 return;
             }
@@ -228,7 +277,9 @@ impl Packer<'_, '_> {
         let class = queues.get(first)?.class;
         let mut fills = Vec::new();
         for index in 0..self.offers.list.len() {
-            let Some((group, template)) = self.open_offer(index) else { continue };
+            let Some((group, template)) = self.open_offer(index) else {
+                continue;
+            };
             if !self.limits.has_room(group) {
                 continue;
             }
@@ -244,7 +295,13 @@ impl Packer<'_, '_> {
 
     /// Fills an empty new node with waiting pods, in the order of the queues, and says what it carries.
     fn fill(&mut self, offer: usize, bin: BinId, template: &Template, queues: &[Queue], first: usize) -> Fill {
-        let mut fill = Fill { offer, counts: Vec::new(), pods: 0, value: 0, waste: 0 };
+        let mut fill = Fill {
+            offer,
+            counts: Vec::new(),
+            pods: 0,
+            value: 0,
+            waste: 0,
+        };
         for (index, queue) in queues.iter().enumerate().skip(first) {
             let mut count = 0;
             while count < queue.waiting.len() && self.world.misfit(queue.class, bin).is_none() {
@@ -254,7 +311,10 @@ impl Packer<'_, '_> {
             if 0 < count {
                 fill.counts.push((index, count));
                 fill.pods += count;
-                fill.value += self.weights.of(self.world.snapshot(), queue.class).saturating_mul(signed(count));
+                fill.value += self
+                    .weights
+                    .of(self.world.snapshot(), queue.class)
+                    .saturating_mul(signed(count));
             }
         }
         let view = self.world.view(bin);
@@ -277,7 +337,8 @@ impl Packer<'_, '_> {
                         .map(|fill| (cost(fill), fill.value.max(1)))
                         .min_by(|a, b| a.0.saturating_mul(b.1).cmp(&b.0.saturating_mul(a.1)));
                     if let Some((price, value)) = best {
-                        fills.retain(|fill| cost(fill).saturating_mul(value) <= price.saturating_mul(fill.value.max(1)));
+                        fills
+                            .retain(|fill| cost(fill).saturating_mul(value) <= price.saturating_mul(fill.value.max(1)));
                     }
                 }
                 Expander::LeastWaste => keep_best(&mut fills, |fill| fill.waste),
@@ -293,9 +354,10 @@ impl Packer<'_, '_> {
             }
         }
         let preferred = |fill: &Fill| {
-            self.offers.list.get(fill.offer).is_some_and(|offer| {
-                snapshot.group(offer.group).preferred.as_ref() == Some(&offer.offering)
-            })
+            self.offers
+                .list
+                .get(fill.offer)
+                .is_some_and(|offer| snapshot.group(offer.group).preferred.as_ref() == Some(&offer.offering))
         };
         if fills.iter().any(preferred) {
             fills.retain(preferred);
@@ -304,7 +366,9 @@ impl Packer<'_, '_> {
     }
 
     fn buy(&mut self, queues: &mut [Queue], fill: &Fill) {
-        let Some((group, template)) = self.open_offer(fill.offer) else { return };
+        let Some((group, template)) = self.open_offer(fill.offer) else {
+            return;
+        };
         let bin = self.world.add(&template);
         let mut pods = Vec::with_capacity(fill.pods);
         for (index, count) in &fill.counts {
@@ -316,7 +380,11 @@ impl Packer<'_, '_> {
             }
         }
         self.limits.take(group);
-        self.new_nodes.push(NewNode { bin, offer: fill.offer, pods });
+        self.new_nodes.push(NewNode {
+            bin,
+            offer: fill.offer,
+            pods,
+        });
     }
 
     /// Leaves out every new node whose pods all find room on the other new nodes, the emptiest first.
@@ -325,10 +393,14 @@ impl Packer<'_, '_> {
         let mut order: Vec<usize> = (0..self.new_nodes.len()).collect();
         order.sort_by_key(|index| {
             let pods = self.new_nodes.get(*index).map_or(&[][..], |node| &node.pods);
-            pods.iter().map(|pod| self.weights.of(snapshot, snapshot.pod(*pod).class)).sum::<i128>()
+            pods.iter()
+                .map(|pod| self.weights.of(snapshot, snapshot.pod(*pod).class))
+                .sum::<i128>()
         });
         for index in order {
-            let Some(node) = self.new_nodes.get(index) else { continue };
+            let Some(node) = self.new_nodes.get(index) else {
+                continue;
+            };
             let (bin, offer, pods) = (node.bin, node.offer, node.pods.clone());
             let mark = self.world.mark();
             let mut moves = Vec::with_capacity(pods.len());
@@ -374,24 +446,33 @@ impl Packer<'_, '_> {
     fn right_size(&mut self) {
         let snapshot = self.world.snapshot();
         let expanders = &snapshot.settings.expanders;
-        let Some(price_at) = expanders.iter().position(|expander| *expander == Expander::Price) else { return };
+        let Some(price_at) = expanders.iter().position(|expander| *expander == Expander::Price) else {
+            return;
+        };
         let before = expanders.get(..price_at).unwrap_or_default();
         if before.iter().any(|expander| *expander != Expander::Priority) {
             return;
         }
         let keep_priority = !before.is_empty();
         for index in 0..self.new_nodes.len() {
-            let Some(node) = self.new_nodes.get(index) else { continue };
+            let Some(node) = self.new_nodes.get(index) else {
+                continue;
+            };
             let (bin, old, pods) = (node.bin, node.offer, node.pods.clone());
-            let Some((old_group, old_template)) = self.open_offer(old) else { continue };
+            let Some((old_group, old_template)) = self.open_offer(old) else {
+                continue;
+            };
             let mut best: Option<(i64, usize)> = None;
             for candidate in 0..self.offers.list.len() {
-                let Some((group, template)) = self.open_offer(candidate) else { continue };
+                let Some((group, template)) = self.open_offer(candidate) else {
+                    continue;
+                };
                 let price = template.hourly_price.nanos();
                 let cheaper = price < old_template.hourly_price.nanos() && best.is_none_or(|(best, _)| price < best);
                 let same_rank = !keep_priority || self.offer_priority(candidate) == self.offer_priority(old);
                 // A group at its minimum would be filled up again, so moving its node away saves nothing.
-                let room = group == old_group || (self.limits.has_room_besides(group, old_group) && !self.limits.at_minimum(old_group));
+                let room = group == old_group
+                    || (self.limits.has_room_besides(group, old_group) && !self.limits.at_minimum(old_group));
                 if cheaper && same_rank && room && self.holds(&template, bin, &pods) {
                     best = Some((price, candidate));
                 }
@@ -404,7 +485,9 @@ impl Packer<'_, '_> {
                 }
                 self.world.remove(bin);
                 let bin = self.world.add(&template);
-                let Some(node) = self.new_nodes.get_mut(index) else { continue };
+                let Some(node) = self.new_nodes.get_mut(index) else {
+                    continue;
+                };
                 for pod in &pods {
                     self.world.place(snapshot.pod(*pod).class, bin);
                 }
@@ -439,16 +522,27 @@ impl Packer<'_, '_> {
     fn top_up_to_minimum(&mut self) {
         for group in self.world.snapshot().group_ids() {
             while self.limits.below_minimum(group) && self.limits.has_room(group) {
-                let open = (0..self.offers.list.len()).filter(|index| {
-                    self.open_offer(*index).is_some_and(|(of_group, _)| of_group == group)
-                });
-                let empty = |offer| Fill { offer, counts: Vec::new(), pods: 0, value: 0, waste: 0 };
+                let open = (0..self.offers.list.len())
+                    .filter(|index| self.open_offer(*index).is_some_and(|(of_group, _)| of_group == group));
+                let empty = |offer| Fill {
+                    offer,
+                    counts: Vec::new(),
+                    pods: 0,
+                    value: 0,
+                    waste: 0,
+                };
                 let fills = open.map(empty).collect();
                 let Some(fill) = self.choose(fills) else { break };
-                let Some((_, template)) = self.open_offer(fill.offer) else { break };
+                let Some((_, template)) = self.open_offer(fill.offer) else {
+                    break;
+                };
                 let bin = self.world.add(&template);
                 self.limits.take(group);
-                self.new_nodes.push(NewNode { bin, offer: fill.offer, pods: Vec::new() });
+                self.new_nodes.push(NewNode {
+                    bin,
+                    offer: fill.offer,
+                    pods: Vec::new(),
+                });
             }
         }
     }
@@ -466,7 +560,9 @@ impl Packer<'_, '_> {
         let mut creations = Vec::with_capacity(self.new_nodes.len());
         let mut rejections: BTreeMap<ClassId, Arc<[PodReason]>> = BTreeMap::new();
         for mut node in std::mem::take(&mut self.new_nodes) {
-            let Some((group, template)) = self.open_offer(node.offer) else { continue };
+            let Some((group, template)) = self.open_offer(node.offer) else {
+                continue;
+            };
             node.pods.sort_unstable();
             for pod in &node.pods {
                 let class = snapshot.pod(*pod).class;
@@ -492,7 +588,12 @@ impl Packer<'_, '_> {
             pods: self.verdicts.into_values().collect(),
             asking,
             growing,
-            templates: self.offers.list.into_iter().filter_map(|offer| offer.template).collect(),
+            templates: self
+                .offers
+                .list
+                .into_iter()
+                .filter_map(|offer| offer.template)
+                .collect(),
         }
     }
 
@@ -510,15 +611,30 @@ impl Packer<'_, '_> {
                         || self.limits.refusal(offer.group),
                         |misfit| {
                             let message = format!("a new {} node: {}", template.offering, misfit.text(symbols));
-                            Some(Refusal { reason: misfit.group_reason(symbols), message, whole_group: false })
+                            Some(Refusal {
+                                reason: misfit.group_reason(symbols),
+                                message,
+                                whole_group: false,
+                            })
                         },
                     )
                 }
                 (None, None) => None,
             };
-            if let Some(Refusal { reason, message, whole_group }) = refusal {
+            if let Some(Refusal {
+                reason,
+                message,
+                whole_group,
+            }) = refusal
+            {
                 let offering = (!whole_group).then(|| offer.offering.clone());
-                let reason = PodReason { group: Some(offer.group), offering, node: None, reason, message };
+                let reason = PodReason {
+                    group: Some(offer.group),
+                    offering,
+                    node: None,
+                    reason,
+                    message,
+                };
                 if !reasons.contains(&reason) {
                     reasons.push(reason);
                 }
@@ -530,7 +646,13 @@ impl Packer<'_, '_> {
                     let misfit = self.world.misfit(class, BinId::from(node))?;
                     Some((misfit.plugin(), misfit.text(&snapshot.symbols).to_string()))
                 })?;
-                Some(PodReason { group: None, offering: None, node: Some(node), reason: reason.to_owned(), message })
+                Some(PodReason {
+                    group: None,
+                    offering: None,
+                    node: Some(node),
+                    reason: reason.to_owned(),
+                    message,
+                })
             }));
         }
         reasons.into()
@@ -538,7 +660,12 @@ impl Packer<'_, '_> {
 
     /// The group and template of an offer that may be bought.
     fn open_offer(&self, index: usize) -> Option<(GroupId, Arc<Template>)> {
-        let Offer { group, refusal, template, .. } = self.offers.list.get(index)?;
+        let Offer {
+            group,
+            refusal,
+            template,
+            ..
+        } = self.offers.list.get(index)?;
         match (refusal, template) {
             (None, Some(template)) => Some((*group, Arc::clone(template))),
             _ => None,
@@ -546,17 +673,29 @@ impl Packer<'_, '_> {
     }
 
     fn offer_priority(&self, index: usize) -> i32 {
-        self.offers.list.get(index).map_or(0, |offer| self.world.snapshot().group(offer.group).priority)
+        self.offers
+            .list
+            .get(index)
+            .map_or(0, |offer| self.world.snapshot().group(offer.group).priority)
     }
 
     fn marginal_price(&self, index: usize) -> i64 {
-        let Some((group, template)) = self.open_offer(index) else { return i64::MAX };
+        let Some((group, template)) = self.open_offer(index) else {
+            return i64::MAX;
+        };
         let price = template.hourly_price.nanos();
         if !self.limits.below_minimum(group) {
             return price;
         }
-        let of_group = self.offers.list.iter().filter(|offer| offer.group == group && offer.refusal.is_none());
-        let cheapest = of_group.filter_map(|offer| offer.template.as_ref()).map(|template| template.hourly_price.nanos()).min();
+        let of_group = self
+            .offers
+            .list
+            .iter()
+            .filter(|offer| offer.group == group && offer.refusal.is_none());
+        let cheapest = of_group
+            .filter_map(|offer| offer.template.as_ref())
+            .map(|template| template.hourly_price.nanos())
+            .min();
         price.saturating_sub(cheapest.unwrap_or(0))
     }
 }
@@ -591,22 +730,40 @@ fn not_asking(snapshot: &Snapshot, id: PodId, options: &Options, now: Timestamp)
         return Some(("MirrorPod", "it mirrors a static pod of a kubelet".to_owned()));
     }
     if pod.is_daemon() {
-        return Some(("DaemonSetPod", "a DaemonSet pod runs on its own node or not at all".to_owned()));
+        return Some((
+            "DaemonSetPod",
+            "a DaemonSet pod runs on its own node or not at all".to_owned(),
+        ));
     }
     if pod.has_nomination {
-        return Some(("Nominated", "preemption makes room for it on its nominated node".to_owned()));
+        return Some((
+            "Nominated",
+            "preemption makes room for it on its nominated node".to_owned(),
+        ));
     }
     let Some(unschedulable) = pod.unschedulable else {
-        return Some(("NotUnschedulable", "the scheduler has not said that it is unschedulable".to_owned()));
+        return Some((
+            "NotUnschedulable",
+            "the scheduler has not said that it is unschedulable".to_owned(),
+        ));
     };
     if priority < cutoff {
-        return Some(("PriorityBelowCutoff", format!("its priority {priority} is below the cutoff {cutoff}")));
+        return Some((
+            "PriorityBelowCutoff",
+            format!("its priority {priority} is below the cutoff {cutoff}"),
+        ));
     }
     let grace = snapshot.settings.unschedulable_pod_grace;
     match unschedulable.since {
         Some(since) if !options.ignore_timers && now.duration_since(since) < grace => {
             let waited = now.duration_since(since).as_secs();
-            Some(("GracePeriod", format!("unschedulable for {waited}s, nodes are bought after {}s", grace.as_secs())))
+            Some((
+                "GracePeriod",
+                format!(
+                    "unschedulable for {waited}s, nodes are bought after {}s",
+                    grace.as_secs()
+                ),
+            ))
         }
         _ => None,
     }
@@ -615,7 +772,10 @@ fn not_asking(snapshot: &Snapshot, id: PodId, options: &Options, now: Timestamp)
 /// Why nothing is put on this node, beyond what the scheduler would say.
 fn unusable(snapshot: &Snapshot, id: NodeId) -> Option<(&'static str, String)> {
     let node = snapshot.node(id);
-    let leaving = node.deleting || node.machine.is_some_and(|machine| snapshot.machine(machine).is_leaving());
+    let leaving = node.deleting
+        || node
+            .machine
+            .is_some_and(|machine| snapshot.machine(machine).is_leaving());
     if leaving {
         return Some(("CurrentlyBeingDeleted", "the node is being removed".to_owned()));
     }
@@ -637,7 +797,9 @@ fn destinations(world: &mut World<'_>, now: Timestamp) -> Vec<(BinId, Destinatio
             (MachinePhase::Pending | MachinePhase::Provisioning, None) => PROVISION_DEADLINE,
             _ => JOIN_DEADLINE,
         };
-        let late = machine.phase_since.is_some_and(|since| deadline < now.duration_since(since));
+        let late = machine
+            .phase_since
+            .is_some_and(|since| deadline < now.duration_since(since));
         let to_come = match machine.node {
             Some(node) => is_starting(snapshot, node) && !snapshot.node(node).deleting,
             None => machine.is_coming(),
@@ -645,7 +807,10 @@ fn destinations(world: &mut World<'_>, now: Timestamp) -> Vec<(BinId, Destinatio
         if late || !to_come || machine.is_leaving() {
             continue;
         }
-        let Some(template) = machine.group.and_then(|group| Template::of_machine(snapshot, machine, group)) else {
+        let Some(template) = machine
+            .group
+            .and_then(|group| Template::of_machine(snapshot, machine, group))
+        else {
             continue;
         };
         let bin = world.add_with(&Arc::new(template), machine.node);
@@ -659,9 +824,14 @@ fn destinations(world: &mut World<'_>, now: Timestamp) -> Vec<(BinId, Destinatio
 /// taint that it only has while it starts. Such a node counts as it is going to be.
 fn is_starting(snapshot: &Snapshot, id: NodeId) -> bool {
     let node = snapshot.node(id);
-    let Some(machine) = node.machine.map(|machine| snapshot.machine(machine)) else { return false };
+    let Some(machine) = node.machine.map(|machine| snapshot.machine(machine)) else {
+        return false;
+    };
     let well_known = &snapshot.well_known;
-    let tainted = node.taints.iter().any(|taint| taint.key == well_known.startup || taint.key == well_known.not_ready);
+    let tainted = node
+        .taints
+        .iter()
+        .any(|taint| taint.key == well_known.startup || taint.key == well_known.not_ready);
     if node.is_ready() { tainted } else { machine.is_coming() }
 }
 
@@ -683,9 +853,16 @@ fn queues(snapshot: &Snapshot, asking: &[PodId], weights: &Weights) -> Vec<Queue
     for pod in asking {
         by_class.entry(snapshot.pod(*pod).class).or_default().push(*pod);
     }
-    let mut queues: Vec<_> = by_class.into_iter().map(|(class, waiting)| Queue { class, waiting }).collect();
+    let mut queues: Vec<_> = by_class
+        .into_iter()
+        .map(|(class, waiting)| Queue { class, waiting })
+        .collect();
     queues.sort_by_key(|queue| {
-        (Reverse(snapshot.class(queue.class).priority), Reverse(weights.of(snapshot, queue.class)), queue.class)
+        (
+            Reverse(snapshot.class(queue.class).priority),
+            Reverse(weights.of(snapshot, queue.class)),
+            queue.class,
+        )
     });
     queues
 }
@@ -701,7 +878,11 @@ impl Weights {
     const WHOLE: i128 = 1_000_000_000_000;
 
     fn new(snapshot: &Snapshot, asking: &[PodId]) -> Self {
-        let mut weights = Self { cpu: 0, memory: 0, pods: signed(asking.len()).max(1) };
+        let mut weights = Self {
+            cpu: 0,
+            memory: 0,
+            pods: signed(asking.len()).max(1),
+        };
         for pod in asking {
             let requests = &snapshot.class_of(snapshot.pod(*pod)).requests;
             weights.cpu += i128::from(requests.cpu);

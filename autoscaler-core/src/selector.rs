@@ -113,8 +113,12 @@ impl Requirement {
             Operator::NotIn => value.is_none_or(|value| !self.values.contains(&value)),
             Operator::Exists => value.is_some(),
             Operator::DoesNotExist => value.is_none(),
-            Operator::Gt(bound) => value.and_then(|value| symbols.integer(value)).is_some_and(|number| bound < number),
-            Operator::Lt(bound) => value.and_then(|value| symbols.integer(value)).is_some_and(|number| number < bound),
+            Operator::Gt(bound) => value
+                .and_then(|value| symbols.integer(value))
+                .is_some_and(|number| bound < number),
+            Operator::Lt(bound) => value
+                .and_then(|value| symbols.integer(value))
+                .is_some_and(|number| number < bound),
         }
     }
 }
@@ -138,8 +142,14 @@ impl NodeSelector {
         self.0.iter().any(|term| {
             let empty = term.expressions.is_empty() && term.fields.is_empty();
             !empty
-                && term.expressions.iter().all(|requirement| requirement.matches(labels, symbols))
-                && term.fields.iter().all(|requirement| requirement.matches_value(Some(name), symbols))
+                && term
+                    .expressions
+                    .iter()
+                    .all(|requirement| requirement.matches(labels, symbols))
+                && term
+                    .fields
+                    .iter()
+                    .all(|requirement| requirement.matches_value(Some(name), symbols))
         })
     }
 }
@@ -180,7 +190,11 @@ mod tests {
             ("rack", Operator::Lt(1), &[], false),
         ] {
             let requirement = requirement(&mut symbols, key, operator, values);
-            assert_eq!(requirement.matches(&labels, &symbols), expected, "{key} {operator:?} {values:?}");
+            assert_eq!(
+                requirement.matches(&labels, &symbols),
+                expected,
+                "{key} {operator:?} {values:?}"
+            );
         }
     }
 
@@ -197,7 +211,10 @@ mod tests {
     fn match_fields_compare_the_name_of_the_node() {
         let mut symbols = Symbols::default();
         let field = requirement(&mut symbols, "metadata.name", Operator::In, &["n1"]);
-        let selector = NodeSelector(Box::new([NodeSelectorTerm { expressions: Box::default(), fields: Box::new([field]) }]));
+        let selector = NodeSelector(Box::new([NodeSelectorTerm {
+            expressions: Box::default(),
+            fields: Box::new([field]),
+        }]));
         let (n1, n2) = (symbols.intern("n1"), symbols.intern("n2"));
         assert!(selector.matches(n1, &Labels::default(), &symbols));
         assert!(!selector.matches(n2, &Labels::default(), &symbols));

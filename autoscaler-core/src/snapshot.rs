@@ -539,42 +539,60 @@ impl Snapshot {
     ///
     /// Ids come from this snapshot; an id of another one gives an arbitrary node or panics.
     #[must_use]
-    #[expect(clippy::indexing_slicing, reason = "ids are made by the builder from these very lists")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "ids are made by the builder from these very lists"
+    )]
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.index()]
     }
 
     /// A pod by its id.
     #[must_use]
-    #[expect(clippy::indexing_slicing, reason = "ids are made by the builder from these very lists")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "ids are made by the builder from these very lists"
+    )]
     pub fn pod(&self, id: PodId) -> &Pod {
         &self.pods[id.index()]
     }
 
     /// A class by its id.
     #[must_use]
-    #[expect(clippy::indexing_slicing, reason = "ids are made by the builder from these very lists")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "ids are made by the builder from these very lists"
+    )]
     pub fn class(&self, id: ClassId) -> &PodClass {
         &self.classes[id.index()]
     }
 
     /// A group by its id.
     #[must_use]
-    #[expect(clippy::indexing_slicing, reason = "ids are made by the builder from these very lists")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "ids are made by the builder from these very lists"
+    )]
     pub fn group(&self, id: GroupId) -> &NodeGroup {
         &self.groups[id.index()]
     }
 
     /// A VPSieNode by its id.
     #[must_use]
-    #[expect(clippy::indexing_slicing, reason = "ids are made by the builder from these very lists")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "ids are made by the builder from these very lists"
+    )]
     pub fn machine(&self, id: MachineId) -> &Machine {
         &self.machines[id.index()]
     }
 
     /// A PodDisruptionBudget by its id.
     #[must_use]
-    #[expect(clippy::indexing_slicing, reason = "ids are made by the builder from these very lists")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "ids are made by the builder from these very lists"
+    )]
     pub fn budget(&self, id: BudgetId) -> &Budget {
         &self.budgets[id.index()]
     }
@@ -717,13 +735,19 @@ impl MachinePhase {
     /// The name in `status.phase`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        Self::ALL.iter().find(|(phase, _)| *phase == self).map_or("Unknown", |(_, name)| name)
+        Self::ALL
+            .iter()
+            .find(|(phase, _)| *phase == self)
+            .map_or("Unknown", |(_, name)| name)
     }
 
     /// The phase of that name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, name)| *name == text).map(|(phase, _)| *phase)
+        Self::ALL
+            .iter()
+            .find(|(_, name)| *name == text)
+            .map(|(phase, _)| *phase)
     }
 }
 
@@ -779,7 +803,11 @@ impl BudgetSize {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text.strip_suffix('%') {
-            Some(percent) => percent.parse().ok().filter(|percent| *percent <= 100).map(Self::Percent),
+            Some(percent) => percent
+                .parse()
+                .ok()
+                .filter(|percent| *percent <= 100)
+                .map(Self::Percent),
             None => text.parse().ok().map(Self::Count),
         }
     }

@@ -36,7 +36,10 @@ impl fmt::Debug for Symbol {
 
 impl Default for Symbols {
     fn default() -> Self {
-        let mut symbols = Self { texts: Vec::new(), ids: BTreeMap::new() };
+        let mut symbols = Self {
+            texts: Vec::new(),
+            ids: BTreeMap::new(),
+        };
         symbols.intern("");
         symbols
     }

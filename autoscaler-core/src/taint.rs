@@ -83,8 +83,16 @@ mod tests {
     #[test]
     fn tolerations_match_key_value_and_effect() {
         let mut symbols = Symbols::default();
-        let (dedicated, gpu, web) = (symbols.intern("dedicated"), symbols.intern("gpu"), symbols.intern("web"));
-        let taint = Taint { key: dedicated, value: gpu, effect: Effect::NoSchedule };
+        let (dedicated, gpu, web) = (
+            symbols.intern("dedicated"),
+            symbols.intern("gpu"),
+            symbols.intern("web"),
+        );
+        let taint = Taint {
+            key: dedicated,
+            value: gpu,
+            effect: Effect::NoSchedule,
+        };
         for (key, value, effect, expected) in [
             (Some(dedicated), Some(gpu), Some(Effect::NoSchedule), true),
             (Some(dedicated), Some(gpu), None, true),
@@ -101,7 +109,11 @@ mod tests {
 
     #[test]
     fn a_preference_never_keeps_a_pod_away() {
-        let taint = Taint { key: Symbol::EMPTY, value: Symbol::EMPTY, effect: Effect::PreferNoSchedule };
+        let taint = Taint {
+            key: Symbol::EMPTY,
+            value: Symbol::EMPTY,
+            effect: Effect::PreferNoSchedule,
+        };
         assert_eq!(first_untolerated(&[taint], &[]), None);
     }
 }

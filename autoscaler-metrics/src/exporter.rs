@@ -7,9 +7,7 @@ use std::{
     time::Duration,
 };
 
-use metrics_exporter_prometheus::{
-    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
-};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -179,15 +177,8 @@ fn arrange(text: &str) -> String {
     }
 
     let mut arranged = String::with_capacity(text.len());
-    for family in families
-        .values_mut()
-        .filter(|family| !family.values.is_empty())
-    {
-        if !family
-            .header
-            .iter()
-            .any(|line| line.ends_with(" histogram"))
-        {
+    for family in families.values_mut().filter(|family| !family.values.is_empty()) {
+        if !family.header.iter().any(|line| line.ends_with(" histogram")) {
             family.values.sort_unstable();
         }
         for line in family.header.iter().chain(&family.values) {
@@ -243,10 +234,7 @@ mod tests {
                      vpsie_autoscaler_nodegroup_desired_nodes{namespace=\"kube-system\",nodegroup=\"batch\"} 3\n\
                      vpsie_autoscaler_nodegroup_desired_nodes{namespace=\"kube-system\",nodegroup=\"workers\"} 3\n\n";
         assert!(text.contains(gauge), "{text}");
-        assert!(
-            text.contains("\nvpsie_autoscaler_pending_pods_current 7\n"),
-            "{text}"
-        );
+        assert!(text.contains("\nvpsie_autoscaler_pending_pods_current 7\n"), "{text}");
         assert_eq!(text, local.exporter().render());
     }
 
@@ -259,10 +247,7 @@ mod tests {
             "vpsie_autoscaler_pod_evictions_total{result=\"Blocked\"} 0",
             "vpsie_autoscaler_leader 0",
         ] {
-            assert!(
-                text.lines().any(|found| found == line),
-                "{line} is missing in {text}"
-            );
+            assert!(text.lines().any(|found| found == line), "{line} is missing in {text}");
         }
     }
 
@@ -270,12 +255,7 @@ mod tests {
     fn histograms_have_the_buckets_of_the_table() {
         let local = Exporter::local().unwrap();
         local.record(|| {
-            record::node_drain(
-                WORKERS,
-                DrainResult::Timeout,
-                Duration::from_secs(1_700),
-                12,
-            );
+            record::node_drain(WORKERS, DrainResult::Timeout, Duration::from_secs(1_700), 12);
             record::node_drain(WORKERS, DrainResult::Timeout, Duration::from_secs(3), 12);
         });
         let text = local.exporter().render();
@@ -294,15 +274,9 @@ mod tests {
             series("_sum", "", "1703"),
             series("_count", "", "2"),
         ] {
-            assert!(
-                text.lines().any(|found| found == line),
-                "{line} is missing in {text}"
-            );
+            assert!(text.lines().any(|found| found == line), "{line} is missing in {text}");
         }
-        assert!(
-            !text.contains("quantile="),
-            "a histogram became a summary: {text}"
-        );
+        assert!(!text.contains("quantile="), "a histogram became a summary: {text}");
     }
 
     #[test]
@@ -341,8 +315,12 @@ mod tests {
         let text = local.exporter().render();
         assert!(!text.contains("nodegroup=\"workers\""), "{text}");
         assert!(!text.contains("NaN"), "{text}");
-        assert!(text.contains("vpsie_autoscaler_nodegroup_max_nodes{namespace=\"kube-system\",nodegroup=\"workers-2\"} 5"));
-        assert!(text.contains("vpsie_autoscaler_node_drain_pods_evicted_count{namespace=\"kube-system\",nodegroup=\"workers-2\"} 1"));
+        assert!(
+            text.contains("vpsie_autoscaler_nodegroup_max_nodes{namespace=\"kube-system\",nodegroup=\"workers-2\"} 5")
+        );
+        assert!(text.contains(
+            "vpsie_autoscaler_node_drain_pods_evicted_count{namespace=\"kube-system\",nodegroup=\"workers-2\"} 1"
+        ));
 
         local.record(|| record::nodegroup(gone, SIZE));
         let text = local.exporter().render();
@@ -369,9 +347,7 @@ mod tests {
         let exporter = Exporter::install().unwrap();
         assert!(matches!(Exporter::install(), Err(Error::AlreadyInstalled)));
         // From any thread.
-        std::thread::spawn(|| record::build_info("1.2.3"))
-            .join()
-            .unwrap();
+        std::thread::spawn(|| record::build_info("1.2.3")).join().unwrap();
         assert!(
             exporter
                 .render()

@@ -42,20 +42,16 @@ pub enum Kind {
 
 /// From 100 microseconds to half a minute: computing on memory.
 const COMPUTE_SECONDS: &[f64] = &[
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    5.0, 10.0, 30.0,
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
 /// From a millisecond to ten minutes: a pass of the loop waits for calls to the Kubernetes API.
 const LOOP_SECONDS: &[f64] = &[
-    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
-    600.0,
+    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
 ];
 
 /// From 10 milliseconds to 20 seconds, as the Go autoscaler: a call to the VPSie API.
-const CALL_SECONDS: &[f64] = &[
-    0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48,
-];
+const CALL_SECONDS: &[f64] = &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48];
 
 /// From 1 to 2048 seconds, as the Go autoscaler: past a drain of 30 minutes, and past the 25 minutes that draining and
 /// deleting may take by default.
@@ -65,15 +61,13 @@ const REMOVAL_SECONDS: &[f64] = &[
 
 /// From 10 to 5120 seconds, as the Go autoscaler: past the 45 minutes that provisioning, joining and initializing may
 /// take by default.
-const PROVISIONING_SECONDS: &[f64] = &[
-    10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 5120.0,
-];
+const PROVISIONING_SECONDS: &[f64] = &[10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 5120.0];
 
 /// From 0 to 95 by fives, as the Go autoscaler, and on to the most pods that nodes are commonly allowed: the pods of
 /// one node.
 const POD_COUNTS: &[f64] = &[
-    0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0, 50.0, 55.0, 60.0, 65.0, 70.0, 75.0,
-    80.0, 85.0, 90.0, 95.0, 110.0, 250.0,
+    0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0, 50.0, 55.0, 60.0, 65.0, 70.0, 75.0, 80.0, 85.0, 90.0,
+    95.0, 110.0, 250.0,
 ];
 
 /// Declares the metrics and the list of all of them, so that neither can lack one of the other.
@@ -263,12 +257,7 @@ mod tests {
                 .iter()
                 .any(|label| ["namespace", "nodegroup"].contains(label))
             {
-                assert_eq!(
-                    metric.labels[..2],
-                    ["namespace", "nodegroup"],
-                    "{}",
-                    metric.name
-                );
+                assert_eq!(metric.labels[..2], ["namespace", "nodegroup"], "{}", metric.name);
             }
         }
     }

@@ -230,11 +230,7 @@ pub fn vpsienodes(group: NodeGroup<'_>, phases: impl IntoIterator<Item = (&'stat
     let mut counts: BTreeMap<_, _> = names::PHASES.iter().map(|phase| (*phase, 0)).collect();
     counts.extend(phases);
     for (phase, count) in counts {
-        gauge!(
-            names::VPSIENODE_PHASE.name,
-            labels(group, Some(("phase", phase)))
-        )
-        .set(value(count));
+        gauge!(names::VPSIENODE_PHASE.name, labels(group, Some(("phase", phase)))).set(value(count));
     }
 }
 
@@ -274,20 +270,12 @@ pub fn scale_down_error(group: NodeGroup<'_>, error_type: &'static str) {
 
 /// A node became Ready, this long after its VPSieNode was recorded.
 pub fn node_provisioning_duration(group: NodeGroup<'_>, duration: Duration) {
-    histogram!(
-        names::NODE_PROVISIONING_DURATION_SECONDS.name,
-        labels(group, None)
-    )
-    .record(duration);
+    histogram!(names::NODE_PROVISIONING_DURATION_SECONDS.name, labels(group, None)).record(duration);
 }
 
 /// VM and Node are gone, this long after the removal began.
 pub fn node_termination_duration(group: NodeGroup<'_>, duration: Duration) {
-    histogram!(
-        names::NODE_TERMINATION_DURATION_SECONDS.name,
-        labels(group, None)
-    )
-    .record(duration);
+    histogram!(names::NODE_TERMINATION_DURATION_SECONDS.name, labels(group, None)).record(duration);
 }
 
 /// A drain ended, this long after the cordon, with so many pods evicted.
@@ -307,11 +295,7 @@ pub fn pod_eviction(result: EvictionResult) {
 
 /// A failed VPSieNode was collected after its time to live.
 pub fn vpsienode_ttl_deletion(group: NodeGroup<'_>) {
-    counter!(
-        names::VPSIENODE_TTL_DELETIONS_TOTAL.name,
-        labels(group, None)
-    )
-    .increment(1);
+    counter!(names::VPSIENODE_TTL_DELETIONS_TOTAL.name, labels(group, None)).increment(1);
 }
 
 // === The VPSie API ===
@@ -325,8 +309,7 @@ pub fn vpsie_api_request(request: ApiRequest) {
         duration,
     } = request;
     let status_label = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
-    counter!(names::VPSIE_API_REQUESTS_TOTAL.name, "method" => method, "status" => status_label)
-        .increment(1);
+    counter!(names::VPSIE_API_REQUESTS_TOTAL.name, "method" => method, "status" => status_label).increment(1);
     histogram!(names::VPSIE_API_REQUEST_DURATION_SECONDS.name, "method" => method).record(duration);
     if let Some(error_type) = error_type {
         counter!(names::VPSIE_API_ERRORS_TOTAL.name, "method" => method, "error_type" => error_type).increment(1);

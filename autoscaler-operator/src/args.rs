@@ -59,8 +59,8 @@ pub struct RunArgs {
     /// The Node that this replica runs on; it is never removed.
     #[arg(long, env = "NODE_NAME")]
     pub own_node: Option<String>,
-    /// Name of this cluster at the provider: VMs carry it as a tag.
-    #[arg(long, env = "VPSIE_CLUSTER", default_value = "kubernetes")]
+    /// Name of this cluster at the provider: VMs carry it as a tag. Two clusters of one account must have different ones.
+    #[arg(long, env = "VPSIE_CLUSTER", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub cluster: String,
     /// Secret with the VPSie credentials: `token`, or `clientId` and `clientSecret`; optionally `url`.
     #[arg(long, default_value = "vpsie-secret")]
@@ -154,7 +154,11 @@ pub enum Output {
 
 /// An address to listen on; `:8080` means every interface, as in Go.
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    let full = if text.starts_with(':') {
+        format!("0.0.0.0{text}")
+    } else {
+        text.to_owned()
+    };
     full.parse().map_err(|_| "expected ADDRESS:PORT or :PORT".to_owned())
 }
 

@@ -6,8 +6,14 @@ use autoscaler_core::{
     plan::{NodeVerdict, Plan, PodVerdict},
     snapshot::{MachinePhase, Snapshot},
 };
-use autoscaler_metrics::record::{self, ByReason, LoopResult, NodeGroup, NodeGroupSize, NodeGroups};
-use autoscaler_scaler::run::Progress;
+use autoscaler_metrics::record::{
+    self, ByReason, DrainResult, EvictionResult, LoopResult, NodeGroup, NodeGroupSize, NodeGroups, RemovalKind,
+};
+use autoscaler_scaler::{
+    actuate::{Fact, TickReport},
+    run::Progress,
+};
+use jiff::SignedDuration;
 
 /// Turns what the loop tells into metrics. It remembers which series exist, so that what is gone is not shown for ever.
 #[derive(Debug)]
@@ -15,6 +21,8 @@ pub struct Recorder {
     unschedulable: ByReason,
     unremovable: ByReason,
     groups: NodeGroups,
+    /// Pods evicted from each group since its last drain ended.
+    evicted: BTreeMap<String, usize>,
 }
 
 impl Default for Recorder {
@@ -23,6 +31,7 @@ impl Default for Recorder {
             unschedulable: ByReason::unschedulable_pods(),
             unremovable: ByReason::unremovable_nodes(),
             groups: NodeGroups::default(),
+            evicted: BTreeMap::new(),
         }
     }
 }
@@ -39,6 +48,7 @@ impl Recorder {
                 }
             }
             Progress::Problem { .. } => record::planning_loop(LoopResult::Failed, Duration::ZERO),
+            Progress::Acted(report) => self.acted(report),
             _ => {}
         }
     }
@@ -46,7 +56,11 @@ impl Recorder {
     fn planned(&mut self, snapshot: &Snapshot, plan: &Plan, took: Duration) {
         record::planning_loop(LoopResult::Completed, took);
         record::plan_duration(took);
-        let waiting = plan.pods.iter().filter(|pod| !matches!(pod.verdict, PodVerdict::Ignored)).count();
+        let waiting = plan
+            .pods
+            .iter()
+            .filter(|pod| !matches!(pod.verdict, PodVerdict::Ignored))
+            .count();
         record::pending_pods(waiting);
         record::unneeded_nodes(plan.nodes.iter().filter(|node| node.unneeded).count());
         let mut reasons: BTreeMap<&'static str, usize> = BTreeMap::new();
@@ -65,11 +79,50 @@ impl Recorder {
         self.sizes(snapshot, plan);
     }
 
+    fn acted(&mut self, report: &TickReport) {
+        for fact in &report.facts {
+            match fact {
+                Fact::VmCreated { group, .. } => record::scale_up(named(group), 1),
+                Fact::VmCreateFailed { group, reason, .. } => record::scale_up_error(named(group), reason),
+                Fact::NodeFailed { group, reason } => record::scale_up_error(named(group), bounded(reason)),
+                Fact::NodeReady { group, took } => record::node_provisioning_duration(named(group), unsigned(*took)),
+                Fact::PodEvicted { group, .. } => {
+                    *self.evicted.entry(group.clone()).or_default() += 1;
+                    record::pod_eviction(EvictionResult::Evicted);
+                }
+                Fact::EvictionRefused { .. } => record::pod_eviction(EvictionResult::Blocked),
+                Fact::Drained { group, took } => {
+                    let evicted = self.evicted.remove(group).unwrap_or(0);
+                    let kind = if evicted == 0 {
+                        RemovalKind::Empty
+                    } else {
+                        RemovalKind::Drain
+                    };
+                    record::scale_down(named(group), kind, 1);
+                    record::node_drain(named(group), DrainResult::Success, unsigned(*took), evicted);
+                }
+                Fact::RemovalFailed { group, reason } => {
+                    self.evicted.remove(group);
+                    record::scale_down_error(named(group), bounded(reason));
+                }
+                Fact::VmDeleted { group, took } => record::node_termination_duration(named(group), unsigned(*took)),
+                _ => {}
+            }
+        }
+    }
+
     fn sizes(&mut self, snapshot: &Snapshot, plan: &Plan) {
         let size = |id| {
             let group = snapshot.group(id);
-            let machines = || snapshot.machines.iter().filter(move |machine| machine.group == Some(id));
-            let living = machines().filter(|machine| machine.phase != MachinePhase::Failed && !machine.is_leaving()).count();
+            let machines = || {
+                snapshot
+                    .machines
+                    .iter()
+                    .filter(move |machine| machine.group == Some(id))
+            };
+            let living = machines()
+                .filter(|machine| machine.phase != MachinePhase::Failed && !machine.is_leaving())
+                .count();
             let created = plan.creations.iter().filter(|creation| creation.group == id).count();
             let nodes = snapshot.nodes.iter().filter(|node| node.group == Some(id));
             NodeGroupSize {
@@ -87,12 +140,44 @@ impl Recorder {
         self.groups.set(snapshot.group_ids().map(|id| (name(id), size(id))));
         for id in snapshot.group_ids() {
             let count = |phase| {
-                let of_phase = |machine: &&autoscaler_core::snapshot::Machine| machine.group == Some(id) && machine.phase == phase;
+                let of_phase =
+                    |machine: &&autoscaler_core::snapshot::Machine| machine.group == Some(id) && machine.phase == phase;
                 snapshot.machines.iter().filter(of_phase).count()
             };
             record::vpsienodes(name(id), MachinePhase::ALL.map(|(phase, text)| (text, count(phase))));
         }
     }
+}
+
+/// A group out of `namespace/name`.
+fn named(group: &str) -> NodeGroup<'_> {
+    let (namespace, name) = group.split_once('/').unwrap_or(("", group));
+    NodeGroup::new(namespace, name)
+}
+
+/// A reason of the life-cycle state machine as a label of bounded values.
+fn bounded(reason: &str) -> &'static str {
+    const KNOWN: [&str; 14] = [
+        "BlockedByPod",
+        "Deleted",
+        "DrainTimeout",
+        "InitializingTimeout",
+        "JoiningTimeout",
+        "NodeGroupMinSizeReached",
+        "NodeNotFound",
+        "NotEmpty",
+        "OwnNode",
+        "PendingPods",
+        "ProvisioningTimeout",
+        "Uncordoned",
+        "VMFailed",
+        "VMNotFound",
+    ];
+    KNOWN.into_iter().find(|known| *known == reason).unwrap_or("Other")
+}
+
+fn unsigned(took: SignedDuration) -> Duration {
+    Duration::try_from(took).unwrap_or(Duration::ZERO)
 }
 
 /// The number of an invariant as a label of bounded values.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use autoscaler_core::provider::CloudProvider;
+use autoscaler_metrics::record;
 use autoscaler_scaler::{
     actuate::{Actuator, ActuatorSettings},
     api,
@@ -53,7 +54,10 @@ pub struct Settings {
 
 impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings").field("cluster", &self.cluster).field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Settings")
+            .field("cluster", &self.cluster)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,11 +102,18 @@ async fn lead(
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let Some((namespace, name)) = settings.lease.clone() else {
+        record::leader(true);
         health.set_leader(true);
         run_loop(clients, provider, settings, health, index, watches, &stop).await;
         return Ok(());
     };
-    let keeper = LeaseKeeper::new(clients.evict.clone(), &namespace, &name, &settings.identity, LeaseSettings::default());
+    let keeper = LeaseKeeper::new(
+        clients.evict.clone(),
+        &namespace,
+        &name,
+        &settings.identity,
+        LeaseSettings::default(),
+    );
     let token = keeper.token();
     let shutdown = stop.clone();
     let keeping = tokio::spawn(keeper.run(shutdown));
@@ -112,19 +123,16 @@ async fn lead(
     };
     if elected {
         tracing::info!(identity = settings.identity, "this replica leads");
+        record::leader(true);
         health.set_leader(true);
-        // The loop ends when it is told to, and when it may not act any more.
-        let until = stop.child_token();
+        // When leadership is lost the loop is dropped in the middle of whatever it does, as by a crash: whatever it does
+        // can be taken up by the next leader. When it is told to stop it finishes its step first.
         let lost = token.lost();
-        let watchdog = tokio::spawn({
-            let until = until.clone();
-            async move {
-                lost.cancelled().await;
-                until.cancel();
-            }
-        });
-        run_loop(clients, provider, settings, health, index, watches, &until).await;
-        watchdog.abort();
+        tokio::select! {
+            () = run_loop(clients, provider, settings, health, index, watches, &stop) => {}
+            () = lost.cancelled() => tracing::error!("the lease is lost; nothing more is done"),
+        }
+        record::leader(false);
         health.set_leader(false);
     }
     drop(token);
@@ -183,7 +191,16 @@ async fn run_loop(
         clock: settings.clock,
         observer,
     };
-    Loop::new(index, clients.clone(), provider, actuator, PodEvents::new(events), loop_settings).run(stop).await;
+    Loop::new(
+        index,
+        clients.clone(),
+        provider,
+        actuator,
+        PodEvents::new(events),
+        loop_settings,
+    )
+    .run(stop)
+    .await;
 }
 
 /// Says at once what is missing, instead of a watch that fails for ever.
@@ -202,11 +219,16 @@ fn report_watch(report: WatchReport) {
     match report {
         WatchReport::Failed { kind, message } => {
             tracing::warn!(kind, message, "a watch failed and is tried again");
-            autoscaler_metrics::record::watch_error(kind);
+            record::watch_error(kind);
         }
         WatchReport::Unreadable { kind, object, message } => {
-            tracing::error!(kind, object, message, "an object cannot be read and is left out of every decision");
-            autoscaler_metrics::record::invalid_object(kind);
+            tracing::error!(
+                kind,
+                object,
+                message,
+                "an object cannot be read and is left out of every decision"
+            );
+            record::invalid_object(kind);
         }
     }
 }

@@ -32,14 +32,22 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
     let (objects, offerings) = read_input(args)?;
     let snapshot = snapshot(args, objects, &offerings)?;
     for problem in &snapshot.problems {
-        command::warn(format_args!("warning: {}: {}: {}", problem.object, problem.field, problem.message));
+        command::warn(format_args!(
+            "warning: {}: {}: {}",
+            problem.object, problem.field, problem.message
+        ));
     }
-    let options = Options { ignore_timers: args.ignore_timers };
+    let options = Options {
+        ignore_timers: args.ignore_timers,
+    };
     let plan = planner::plan(&snapshot, &options, args.now.unwrap_or_else(Timestamp::now));
     let violations = check(&snapshot, &plan);
     if !violations.is_empty() {
         let lines: Vec<_> = violations.iter().map(ToString::to_string).collect();
-        return Err(Failure::Failed(format!("the plan breaks its invariants:\n{}", lines.join("\n"))));
+        return Err(Failure::Failed(format!(
+            "the plan breaks its invariants:\n{}",
+            lines.join("\n")
+        )));
     }
     let document = PlanDocument::new(&snapshot, &plan);
     let text = match args.output {
@@ -71,13 +79,19 @@ fn read_input(args: &PlanArgs) -> Result<(Objects, Vec<Offering>), Failure> {
     }
     errors.into_result().map_err(Failure::input)?;
     for (kind, count) in &objects.skipped {
-        command::warn(format_args!("note: {count} x {kind} not read: planning does not look at this kind"));
+        command::warn(format_args!(
+            "note: {count} x {kind} not read: planning does not look at this kind"
+        ));
     }
     Ok((objects, offerings))
 }
 
 fn read_file(path: &Path) -> Result<(String, String), Failure> {
-    let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
+    let name = if path == Path::new("-") {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    };
     let bytes = if path == Path::new("-") {
         let mut bytes = Vec::new();
         io::stdin().read_to_end(&mut bytes).map(|_| bytes)
@@ -93,7 +107,11 @@ fn read_file(path: &Path) -> Result<(String, String), Failure> {
 }
 
 fn snapshot(args: &PlanArgs, mut objects: Objects, offerings: &[Offering]) -> Result<Snapshot, Failure> {
-    let settings = args.sets.iter().map(|text| Setting::parse(text, &objects)).collect::<Result<Vec<_>, _>>();
+    let settings = args
+        .sets
+        .iter()
+        .map(|text| Setting::parse(text, &objects))
+        .collect::<Result<Vec<_>, _>>();
     let settings = settings.map_err(Failure::input)?;
     for setting in &settings {
         setting.apply_to_objects(&mut objects).map_err(Failure::input)?;
@@ -102,9 +120,14 @@ fn snapshot(args: &PlanArgs, mut objects: Objects, offerings: &[Offering]) -> Re
     if let Some(own) = &args.own_node
         && !objects.nodes.iter().any(|node| node.metadata.name == *own)
     {
-        return Err(Failure::Input(format!("--own-node {own}: no Node of the input has this name")));
+        return Err(Failure::Input(format!(
+            "--own-node {own}: no Node of the input has this name"
+        )));
     }
-    let input = Input { own_node: args.own_node.as_deref(), ..Input::new(&objects, offerings) };
+    let input = Input {
+        own_node: args.own_node.as_deref(),
+        ..Input::new(&objects, offerings)
+    };
     let mut snapshot = Snapshot::build(&input);
     for setting in &settings {
         setting.apply_to_snapshot(&mut snapshot);

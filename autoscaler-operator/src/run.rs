@@ -37,7 +37,10 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     let stop = stop_on_signals()?;
     // Servers stop last, so that probes and metrics see the rest of a shutdown.
     let stop_servers = CancellationToken::new();
-    let addresses = Addresses { health: args.health_addr, metrics: args.metrics_addr };
+    let addresses = Addresses {
+        health: args.health_addr,
+        metrics: args.metrics_addr,
+    };
     let servers = serve::start(addresses, health.clone(), exporter.clone(), &stop_servers).await;
     let servers = servers.map_err(|error| Failure::failed(&error))?;
     tracing::info!(health = %servers.addresses.health, metrics = %servers.addresses.metrics, "listening");
@@ -54,7 +57,9 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         identity: identity(args.identity),
         own_node: args.own_node,
         dry_run: args.dry_run,
-        lease: args.leader_election.then_some((args.leader_election_namespace, args.leader_election_id)),
+        lease: args
+            .leader_election
+            .then_some((args.leader_election_namespace, args.leader_election_id)),
         scan_interval: args.scan_interval,
         batch_idle: args.batch_idle,
         batch_max: args.batch_max,
@@ -75,7 +80,9 @@ async fn config(args: &RunArgs) -> Result<Config, Failure> {
     };
     let failed = |error: kube::config::KubeconfigError| Failure::Input(format!("{}: {error}", path.display()));
     let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .map_err(failed)
 }
 
 /// The given name, else that of the host, which in a cluster is the name of the pod.
@@ -85,7 +92,11 @@ fn identity(given: String) -> String {
     }
     let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     let host = host.trim();
-    if host.is_empty() { "vpsie-autoscaler".to_owned() } else { host.to_owned() }
+    if host.is_empty() {
+        "vpsie-autoscaler".to_owned()
+    } else {
+        host.to_owned()
+    }
 }
 
 /// A token that the first SIGTERM or SIGINT cancels. The second ends the process.

@@ -139,23 +139,14 @@ pub async fn serve(
     token: CancellationToken,
 ) -> Result<(SocketAddr, JoinHandle<Result<(), Error>>), Error> {
     let listening = listen(purpose, address).await?;
-    Ok((
-        listening.address,
-        tokio::spawn(listening.run(routes, token)),
-    ))
+    Ok((listening.address, tokio::spawn(listening.run(routes, token))))
 }
 
 /// `/healthz`, `/readyz` and `/ping`.
 pub fn health_router(health: Health) -> Router {
     Router::new()
-        .route(
-            "/healthz",
-            get(async |State(health): State<Health>| health.live()),
-        )
-        .route(
-            "/readyz",
-            get(async |State(health): State<Health>| health.ready()),
-        )
+        .route("/healthz", get(async |State(health): State<Health>| health.live()))
+        .route("/readyz", get(async |State(health): State<Health>| health.ready()))
         .route("/ping", get(async || "pong"))
         .with_state(health)
 }
@@ -163,11 +154,8 @@ pub fn health_router(health: Health) -> Router {
 /// `/metrics`.
 pub fn metrics_router(exporter: Exporter) -> Router {
     const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
-    let metrics =
-        async |State(exporter): State<Exporter>| ([(CONTENT_TYPE, TEXT_FORMAT)], exporter.render());
-    Router::new()
-        .route("/metrics", get(metrics))
-        .with_state(exporter)
+    let metrics = async |State(exporter): State<Exporter>| ([(CONTENT_TYPE, TEXT_FORMAT)], exporter.render());
+    Router::new().route("/metrics", get(metrics)).with_state(exporter)
 }
 
 // === impl Servers ===
@@ -200,8 +188,7 @@ impl Listening {
             listener,
         } = self;
         tracing::info!(%address, purpose, "listening");
-        let server =
-            axum::serve(listener, routes).with_graceful_shutdown(token.clone().cancelled_owned());
+        let server = axum::serve(listener, routes).with_graceful_shutdown(token.clone().cancelled_owned());
         let deadline = async {
             token.cancelled().await;
             sleep(DRAIN_TIMEOUT).await;
@@ -270,8 +257,7 @@ mod tests {
 
     async fn exchange(address: SocketAddr, path: &str) -> (String, String) {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request =
-            format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -289,9 +275,7 @@ mod tests {
             health: ANY_PORT,
             metrics: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
         };
-        let servers = start(wanted, health.clone(), exporter, &token)
-            .await
-            .unwrap();
+        let servers = start(wanted, health.clone(), exporter, &token).await.unwrap();
         let probes = servers.addresses.health;
         let metrics = SocketAddr::new(probes.ip(), servers.addresses.metrics.port());
         assert_ne!(probes, metrics);
@@ -334,15 +318,10 @@ mod tests {
         let local = Exporter::local().unwrap();
         let token = CancellationToken::new();
         let routes = metrics_router(local.exporter().clone());
-        let (address, task) = serve("metrics", ANY_PORT, routes, token.clone())
-            .await
-            .unwrap();
+        let (address, task) = serve("metrics", ANY_PORT, routes, token.clone()).await.unwrap();
 
         let (head, body) = exchange(address, "/metrics").await;
-        assert!(
-            head.contains("content-type: text/plain; version=0.0.4"),
-            "{head}"
-        );
+        assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
         assert!(body.contains("\nvpsie_autoscaler_leader 0\n"), "{body}");
         local.record(|| autoscaler_metrics::record::leader(true));
         let (_, body) = exchange(address, "/metrics").await;
@@ -379,10 +358,7 @@ mod tests {
             .await
             .unwrap_err();
         assert!(matches!(error, Error::Listen { .. }), "{error:?}");
-        assert_eq!(
-            error.to_string(),
-            "cannot listen on 192.0.2.1:8081 for health"
-        );
+        assert_eq!(error.to_string(), "cannot listen on 192.0.2.1:8081 for health");
     }
 
     #[tokio::test]
@@ -399,10 +375,7 @@ mod tests {
         let slow = Router::new().route("/", get(handler));
         let (address, task) = serve("test", ANY_PORT, slow, token.clone()).await.unwrap();
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream
-            .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-            .await
-            .unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         asked.notified().await;
         // From here on the clock jumps whenever nothing else is left to do.
         tokio::time::pause();

@@ -101,9 +101,7 @@ impl LogHandle {
     /// # Errors
     /// [`Error::Gone`].
     pub fn filter(&self) -> Result<String, Error> {
-        self.filter
-            .with_current(ToString::to_string)
-            .map_err(|_| Error::Gone)
+        self.filter.with_current(ToString::to_string).map_err(|_| Error::Gone)
     }
 }
 
@@ -120,11 +118,7 @@ where
     let lines = match format {
         LogFormat::Text => layer().with_ansi(color).with_writer(writer).boxed(),
         // The fields of the event stand beside its message, so that a query needs no path.
-        LogFormat::Json => layer()
-            .json()
-            .flatten_event(true)
-            .with_writer(writer)
-            .boxed(),
+        LogFormat::Json => layer().json().flatten_event(true).with_writer(writer).boxed(),
     };
     let subscriber = Registry::default().with(filter).with(lines);
     Ok((subscriber, LogHandle { filter: handle }))
@@ -136,9 +130,7 @@ fn parse(filter: &str) -> Result<EnvFilter, Error> {
         filter: filter.to_owned(),
         message,
     };
-    let is_word = filter
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let is_word = filter.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if filter.trim().is_empty() {
         return Err(error("it is empty".to_owned()));
     }
@@ -178,14 +170,10 @@ mod tests {
         }
     }
 
-    fn logging(
-        format: LogFormat,
-        filter: &str,
-    ) -> (impl Subscriber + Send + Sync, LogHandle, Lines) {
+    fn logging(format: LogFormat, filter: &str) -> (impl Subscriber + Send + Sync, LogHandle, Lines) {
         let lines = Lines::default();
         let writer = lines.clone();
-        let (subscriber, handle) =
-            subscriber(format, filter, false, move || writer.clone()).unwrap();
+        let (subscriber, handle) = subscriber(format, filter, false, move || writer.clone()).unwrap();
         (subscriber, handle, lines)
     }
 
@@ -235,12 +223,7 @@ mod tests {
                 .set_filter("info,vpsie_autoscaler=warn,autoscaler_operator=debug")
                 .unwrap();
             debug!("after");
-            assert!(
-                handle
-                    .filter()
-                    .unwrap()
-                    .contains("autoscaler_operator=debug")
-            );
+            assert!(handle.filter().unwrap().contains("autoscaler_operator=debug"));
 
             // What cannot be understood changes nothing.
             assert!(matches!(
@@ -280,10 +263,7 @@ mod tests {
                 panic!("{filter:?} was taken")
             };
             let text = error.to_string();
-            assert!(
-                text.contains(&format!("{filter:?}")) && text.contains(reason),
-                "{text}"
-            );
+            assert!(text.contains(&format!("{filter:?}")) && text.contains(reason), "{text}");
         }
         for filter in [
             "info",

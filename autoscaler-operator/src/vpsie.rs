@@ -29,10 +29,17 @@ pub struct VpsieAccess {
 /// When the Secret cannot be read, lacks what it needs, or gives a base URL that the client refuses. No message repeats
 /// a value of the Secret.
 pub async fn connect(client: &Client, access: &VpsieAccess) -> Result<Arc<dyn CloudProvider>, Failure> {
-    let VpsieAccess { namespace, name, default_url, allow_plain_http } = access;
+    let VpsieAccess {
+        namespace,
+        name,
+        default_url,
+        allow_plain_http,
+    } = access;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let secret = secrets.get(name).await.map_err(|error| {
-        Failure::Failed(format!("Secret {namespace}/{name} with the VPSie credentials cannot be read: {error}"))
+        Failure::Failed(format!(
+            "Secret {namespace}/{name} with the VPSie credentials cannot be read: {error}"
+        ))
     })?;
     let value = |key: &str| {
         let bytes = secret.data.as_ref().and_then(|data| data.get(key));
@@ -43,7 +50,8 @@ pub async fn connect(client: &Client, access: &VpsieAccess) -> Result<Arc<dyn Cl
         (Some(token), _, _) => Credentials::token(token),
         (None, Some(id), Some(secret)) => Credentials::login(id, secret),
         _ => {
-            let message = format!("Secret {namespace}/{name} has neither `token` nor both `clientId` and `clientSecret`");
+            let message =
+                format!("Secret {namespace}/{name} has neither `token` nor both `clientId` and `clientSecret`");
             return Err(Failure::Failed(message));
         }
     };
@@ -57,16 +65,34 @@ pub async fn connect(client: &Client, access: &VpsieAccess) -> Result<Arc<dyn Cl
 /// Counts what the client tells.
 fn count(event: &Event) {
     match event {
-        Event::Attempt(attempt) => record::vpsie_api_request(ApiRequest {
-            method: attempt.endpoint,
-            status: attempt.status,
-            error_type: None,
-            duration: attempt.took,
-        }),
+        Event::Attempt(attempt) => {
+            record::provider_healthy(attempt.status.is_some_and(|status| status < 500));
+            record::vpsie_api_request(ApiRequest {
+                method: attempt.endpoint,
+                status: attempt.status,
+                error_type: error_type(attempt.status),
+                duration: attempt.took,
+            });
+        }
         Event::Failed { endpoint, kind } => {
             tracing::debug!(endpoint, ?kind, "a call to the VPSie API failed");
         }
         Event::Blocked { endpoint, .. } => tracing::debug!(endpoint, "a call to the VPSie API was held back"),
         Event::Breaker { from, to } => tracing::warn!(?from, ?to, "the circuit breaker of the VPSie API changed"),
+    }
+}
+
+/// What is wrong with an answer, by its status alone: what the body says is known only when the call is over.
+const fn error_type(status: Option<u16>) -> Option<&'static str> {
+    match status {
+        Some(200..=399) => None,
+        Some(401) => Some("Unauthenticated"),
+        Some(403) => Some("Forbidden"),
+        Some(404) => Some("NotFound"),
+        Some(409) => Some("Conflict"),
+        Some(429) => Some("RateLimited"),
+        Some(500..) => Some("ProviderUnavailable"),
+        Some(_) => Some("InvalidRequest"),
+        None => Some("Timeout"),
     }
 }

@@ -42,7 +42,8 @@ impl Setting {
                 return Ok(Self::EmptyBudget(number));
             }
             "budgets.drain" => {
-                let size = BudgetSize::parse(value).ok_or_else(|| fail("expected a number of nodes or a share such as 20%"))?;
+                let size = BudgetSize::parse(value)
+                    .ok_or_else(|| fail("expected a number of nodes or a share such as 20%"))?;
                 return Ok(Self::DrainBudget(size));
             }
             _ => {}
@@ -65,8 +66,12 @@ impl Setting {
                 value: value.to_owned(),
                 text: text.to_owned(),
             }),
-            (Some(_), Some(_)) => Err(fail("several NodeGroups have this name; write NAMESPACE/NAME.FIELD=VALUE")),
-            (None, _) => Err(fail("the key is neither budgets.empty nor budgets.drain nor NAMESPACE/NAME.FIELD of a NodeGroup of the input")),
+            (Some(_), Some(_)) => Err(fail(
+                "several NodeGroups have this name; write NAMESPACE/NAME.FIELD=VALUE",
+            )),
+            (None, _) => Err(fail(
+                "the key is neither budgets.empty nor budgets.drain nor NAMESPACE/NAME.FIELD of a NodeGroup of the input",
+            )),
         }
     }
 
@@ -75,8 +80,18 @@ impl Setting {
     /// # Errors
     /// A sentence that names the setting, when the field does not exist or the value is not one for it.
     pub fn apply_to_objects(&self, objects: &mut Objects) -> Result<(), String> {
-        let Self::Group { group, field, value, text } = self else { return Ok(()) };
-        let Some(group) = objects.node_groups.get_mut(*group) else { return Ok(()) };
+        let Self::Group {
+            group,
+            field,
+            value,
+            text,
+        } = self
+        else {
+            return Ok(());
+        };
+        let Some(group) = objects.node_groups.get_mut(*group) else {
+            return Ok(());
+        };
         set(group, field, value).map_err(|problem| format!("--set {text}: {problem}"))
     }
 
@@ -108,7 +123,10 @@ pub fn check_groups(objects: &Objects) -> Result<(), String> {
     for group in &objects.node_groups {
         let (min, max) = (group.spec.min_nodes, group.spec.max_nodes);
         if max < min {
-            return Err(format!("--set: NodeGroup {}: minNodes {min} is above maxNodes {max}", group.metadata.full_name()));
+            return Err(format!(
+                "--set: NodeGroup {}: minNodes {min} is above maxNodes {max}",
+                group.metadata.full_name()
+            ));
         }
     }
     Ok(())
@@ -155,9 +173,15 @@ fn set(group: &mut NodeGroup, field: &str, value: &str) -> Result<(), String> {
 
 fn natural(value: &str) -> Result<i32, String> {
     let number: i32 = parse(value, "a number")?;
-    if number < 0 { Err("it cannot be below zero".to_owned()) } else { Ok(number) }
+    if number < 0 {
+        Err("it cannot be below zero".to_owned())
+    } else {
+        Ok(number)
+    }
 }
 
 fn parse<T: FromStr<Err: Display>>(value: &str, expected: &str) -> Result<T, String> {
-    value.parse().map_err(|error| format!("{value:?} is not {expected}: {error}"))
+    value
+        .parse()
+        .map_err(|error| format!("{value:?} is not {expected}: {error}"))
 }

@@ -25,11 +25,21 @@ fn plan(files: &[&str], offerings: &str, more: &[&str]) -> Output {
     for file in files {
         command.arg("-f").arg(samples().join(file));
     }
-    command.arg("--offerings").arg(samples().join(offerings)).args(more).output().unwrap()
+    command
+        .arg("--offerings")
+        .arg(samples().join(offerings))
+        .args(more)
+        .output()
+        .unwrap()
 }
 
 fn json(output: &Output) -> Value {
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -42,32 +52,82 @@ fn refused(output: &Output) -> String {
 
 #[test]
 fn plan_prints_the_documented_object() {
-    let plan = json(&plan(&["scale-up/cluster.yaml"], "scale-up/offerings.json", &["-o", "json"]));
+    let plan = json(&plan(
+        &["scale-up/cluster.yaml"],
+        "scale-up/offerings.json",
+        &["-o", "json"],
+    ));
     assert_eq!(plan["apiVersion"], "autoscaler.vpsie.com/v1alpha1");
     assert_eq!(plan["kind"], "Plan");
     assert_eq!(plan["now"], "2026-03-02T10:00:00Z");
     let up = plan["scaleUp"].as_array().unwrap();
-    let bought: Vec<_> = up.iter().map(|up| (up["nodeGroup"].as_str().unwrap(), up["offering"].as_str().unwrap(), up["count"].as_u64().unwrap())).collect();
-    assert_eq!(bought, [("kube-system/batch", "large-8", 1), ("kube-system/general", "medium-4", 2)]);
+    let bought: Vec<_> = up
+        .iter()
+        .map(|up| {
+            (
+                up["nodeGroup"].as_str().unwrap(),
+                up["offering"].as_str().unwrap(),
+                up["count"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        bought,
+        [
+            ("kube-system/batch", "large-8", 1),
+            ("kube-system/general", "medium-4", 2)
+        ]
+    );
     assert_eq!(up[1]["datacenter"], "ams-1");
     assert_eq!(up[1]["hourlyPrice"], 0.0657);
     assert_eq!(up[1]["nodes"].as_array().unwrap().len(), 2);
-    let giant = plan["pods"].as_array().unwrap().iter().find(|pod| pod["pod"] == "shop/warehouse-0").unwrap();
+    let giant = plan["pods"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|pod| pod["pod"] == "shop/warehouse-0")
+        .unwrap();
     assert_eq!(giant["verdict"], "Unschedulable");
-    assert!(giant["reasons"].as_array().unwrap().iter().any(|reason| reason["reason"] == "InsufficientCpu"));
-    let node = plan["nodes"].as_array().unwrap().iter().find(|node| node["node"] == "general-5d1c9a07").unwrap();
-    assert_eq!((node["verdict"].as_str(), node["reason"].as_str()), (Some("Keep"), Some("NotUnderutilized")));
+    assert!(
+        giant["reasons"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|reason| reason["reason"] == "InsufficientCpu")
+    );
+    let node = plan["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|node| node["node"] == "general-5d1c9a07")
+        .unwrap();
+    assert_eq!(
+        (node["verdict"].as_str(), node["reason"].as_str()),
+        (Some("Keep"), Some("NotUnderutilized"))
+    );
     assert!(node["utilization"]["cpu"].as_f64().unwrap() > 0.8);
 }
 
 #[test]
 fn b1_a_node_with_local_storage_stays_and_the_idle_one_goes() {
-    let plan = json(&plan(&["scale-down/cluster.yaml"], "scale-down/offerings.json", &["-o", "json"]));
+    let plan = json(&plan(
+        &["scale-down/cluster.yaml"],
+        "scale-down/offerings.json",
+        &["-o", "json"],
+    ));
     let down = plan["scaleDown"].as_array().unwrap();
-    let removed: Vec<_> = down.iter().map(|down| (down["node"].as_str().unwrap(), down["kind"].as_str().unwrap())).collect();
+    let removed: Vec<_> = down
+        .iter()
+        .map(|down| (down["node"].as_str().unwrap(), down["kind"].as_str().unwrap()))
+        .collect();
     assert_eq!(removed, [("general-3f90b6d2", "Empty"), ("general-c61d04fa", "Drain")]);
     assert_eq!(down[1]["moves"][0]["to"], "general-0a4c77e1");
-    let kept = plan["nodes"].as_array().unwrap().iter().find(|node| node["node"] == "general-7be21c58").unwrap();
+    let kept = plan["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|node| node["node"] == "general-7be21c58")
+        .unwrap();
     assert_eq!(kept["reason"], "BlockedByPod");
     assert_eq!(kept["podReason"], "LocalStorageRequested");
     assert_eq!(kept["pod"], "shop/cache-7f8d5b6c94-69be8");
@@ -75,7 +135,11 @@ fn b1_a_node_with_local_storage_stays_and_the_idle_one_goes() {
 
 #[test]
 fn several_files_in_json_and_yaml_are_one_cluster_and_skipped_kinds_are_counted() {
-    let output = plan(&["mixed/nodes.json", "mixed/workloads.yaml"], "mixed/offerings.json", &["-o", "json"]);
+    let output = plan(
+        &["mixed/nodes.json", "mixed/workloads.yaml"],
+        "mixed/offerings.json",
+        &["-o", "json"],
+    );
     let plan = json(&output);
     assert_eq!(plan["nodes"].as_array().unwrap().len(), 6);
     assert!(String::from_utf8_lossy(&output.stderr).contains("not read"));
@@ -85,9 +149,17 @@ fn several_files_in_json_and_yaml_are_one_cluster_and_skipped_kinds_are_counted(
 fn what_if_settings_change_the_plan_and_wrong_ones_are_refused() {
     let files = &["scale-up/cluster.yaml"];
     let offerings = "scale-up/offerings.json";
-    let limited = json(&plan(files, offerings, &["-o", "json", "--set", "kube-system/general.offeringIDs=small-2"]));
+    let limited = json(&plan(
+        files,
+        offerings,
+        &["-o", "json", "--set", "kube-system/general.offeringIDs=small-2"],
+    ));
     assert_eq!(limited["scaleUp"][1]["offering"], "small-2");
-    let no_drain = json(&plan(&["scale-down/cluster.yaml"], "scale-down/offerings.json", &["-o", "json", "--set", "budgets.drain=0"]));
+    let no_drain = json(&plan(
+        &["scale-down/cluster.yaml"],
+        "scale-down/offerings.json",
+        &["-o", "json", "--set", "budgets.drain=0"],
+    ));
     assert_eq!(no_drain["scaleDown"].as_array().unwrap().len(), 1);
     for (setting, problem) in [
         ("kube-system/nothing.maxNodes=3", "NodeGroup of the input"),
@@ -108,8 +180,19 @@ fn what_if_settings_change_the_plan_and_wrong_ones_are_refused() {
 fn bad_input_is_refused_with_file_line_object_and_field() {
     for (file, parts) in [
         ("bad/bad.yaml", &["bad.yaml:10: ", "not valid YAML"][..]),
-        ("bad/unknown-kind.yaml", &["unknown-kind.yaml:7: ", "Pdo default/web", "kind"]),
-        ("bad/bad-quantity.yaml", &["bad-quantity.yaml:14: ", "Pod default/web", "spec.containers[0].resources.requests.cpu", "10x"]),
+        (
+            "bad/unknown-kind.yaml",
+            &["unknown-kind.yaml:7: ", "Pdo default/web", "kind"],
+        ),
+        (
+            "bad/bad-quantity.yaml",
+            &[
+                "bad-quantity.yaml:14: ",
+                "Pod default/web",
+                "spec.containers[0].resources.requests.cpu",
+                "10x",
+            ],
+        ),
         ("bad/missing.yaml", &["missing.yaml", "cannot be read"]),
     ] {
         let message = refused(&plan(&[file], "scale-up/offerings.json", &[]));
@@ -128,10 +211,20 @@ fn standard_input_is_read_and_bad_usage_is_refused() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(b"apiVersion: v1\nkind: Node\nmetadata: {name: n1}\n").unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"apiVersion: v1\nkind: Node\nmetadata: {name: n1}\n")
+        .unwrap();
     let plan = json(&child.wait_with_output().unwrap());
     assert_eq!(plan["nodes"][0]["node"], "n1");
-    for args in [&["plan"][..], &["plan", "-f"], &["nonsense"], &["plan", "-f", "x", "--now", "today"]] {
+    for args in [
+        &["plan"][..],
+        &["plan", "-f"],
+        &["nonsense"],
+        &["plan", "-f", "x", "--now", "today"],
+    ] {
         let output = binary().args(args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}");
     }
@@ -145,7 +238,11 @@ fn crds_prints_what_is_committed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds");
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        assert!(printed.contains(&std::fs::read_to_string(&path).unwrap()), "{} is not what `crds` prints", path.display());
+        assert!(
+            printed.contains(&std::fs::read_to_string(&path).unwrap()),
+            "{} is not what `crds` prints",
+            path.display()
+        );
     }
 }
 

@@ -30,13 +30,21 @@ impl Clients {
         bounded.read_timeout = Some(WRITE_TIMEOUT);
         bounded.write_timeout = Some(WRITE_TIMEOUT);
         let write = Client::try_from(bounded)?;
-        Ok(Self { read: Client::try_from(config)?, evict: write.clone(), write })
+        Ok(Self {
+            read: Client::try_from(config)?,
+            evict: write.clone(),
+            write,
+        })
     }
 
     /// One client for everything, for an API server in the same process, where nothing is retried anyway.
     #[must_use]
     pub fn in_process(client: Client) -> Self {
-        Self { read: client.clone(), write: client.clone(), evict: client }
+        Self {
+            read: client.clone(),
+            write: client.clone(),
+            evict: client,
+        }
     }
 }
 

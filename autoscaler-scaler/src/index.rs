@@ -13,8 +13,8 @@ use autoscaler_core::{
         autoscaler as crd,
         node::Node,
         pod::Pod,
-        storage::{PersistentVolume, PersistentVolumeClaim},
-        workload::{DaemonSet, PodDisruptionBudget, PriorityClass},
+        storage::{CsiNode, PersistentVolume, PersistentVolumeClaim, StorageClass},
+        workload::{DaemonSet, Namespace, PodDisruptionBudget, PriorityClass},
     },
     provider::Offering,
     snapshot::Snapshot,
@@ -61,6 +61,12 @@ pub struct Cluster {
     pub volumes: BTreeMap<Key, Arc<PersistentVolume>>,
     /// PersistentVolumeClaims.
     pub claims: BTreeMap<Key, Arc<PersistentVolumeClaim>>,
+    /// StorageClasses.
+    pub storage_classes: BTreeMap<Key, Arc<StorageClass>>,
+    /// CSINodes.
+    pub csi_nodes: BTreeMap<Key, Arc<CsiNode>>,
+    /// Namespaces.
+    pub namespaces: BTreeMap<Key, Arc<Namespace>>,
     /// NodeGroups.
     pub groups: BTreeMap<Key, Arc<WatchedGroup>>,
     /// VPSieNodes.
@@ -76,12 +82,14 @@ pub struct Index {
     version: watch::Sender<u64>,
 }
 
-
 // === impl Index ===
 
 impl Default for Index {
     fn default() -> Self {
-        Self { cluster: Arc::default(), version: watch::Sender::new(0) }
+        Self {
+            cluster: Arc::default(),
+            version: watch::Sender::new(0),
+        }
     }
 }
 
@@ -103,7 +111,11 @@ impl Index {
         let Some(watched) = Watched::new(object) else { return };
         self.update(|cluster| {
             let key = key_of(&watched.object);
-            if cluster.machines.get(&key).is_none_or(|old| old.version() <= watched.version()) {
+            if cluster
+                .machines
+                .get(&key)
+                .is_none_or(|old| old.version() <= watched.version())
+            {
                 cluster.machines.insert(key, Arc::new(watched));
             }
         });
@@ -119,7 +131,11 @@ impl Index {
         let Some(watched) = Watched::new(object) else { return };
         self.update(|cluster| {
             let key = key_of(&watched.object);
-            if cluster.groups.get(&key).is_none_or(|old| old.version() <= watched.version()) {
+            if cluster
+                .groups
+                .get(&key)
+                .is_none_or(|old| old.version() <= watched.version())
+            {
                 cluster.groups.insert(key, Arc::new(watched));
             }
         });
@@ -128,7 +144,11 @@ impl Index {
     /// Takes in the result of a write to a Node, unless the watch already brought a newer one.
     pub fn put_node(&self, node: Node) {
         self.update(|cluster| {
-            if cluster.nodes.get(&node.metadata.name).is_none_or(|old| old.version() <= node.version()) {
+            if cluster
+                .nodes
+                .get(&node.metadata.name)
+                .is_none_or(|old| old.version() <= node.version())
+            {
                 cluster.nodes.insert(node.metadata.name.clone(), Arc::new(node));
             }
         });
@@ -146,7 +166,9 @@ impl Cluster {
     /// The AutoscalerConfig that counts: the one named `default`.
     #[must_use]
     pub fn config(&self) -> Option<&WatchedConfig> {
-        self.configs.get(&(String::new(), api::CONFIG_NAME.to_owned())).map(Arc::as_ref)
+        self.configs
+            .get(&(String::new(), api::CONFIG_NAME.to_owned()))
+            .map(Arc::as_ref)
     }
 
     /// The snapshot of this reading, for a decision.
@@ -160,12 +182,14 @@ impl Cluster {
             priority_classes: self.priority_classes.values().map(Arc::as_ref).collect(),
             volumes: self.volumes.values().map(Arc::as_ref).collect(),
             claims: self.claims.values().map(Arc::as_ref).collect(),
+            storage_classes: self.storage_classes.values().map(Arc::as_ref).collect(),
+            csi_nodes: self.csi_nodes.values().map(Arc::as_ref).collect(),
+            namespaces: self.namespaces.values().map(Arc::as_ref).collect(),
             groups: self.groups.values().map(|group| &group.view).collect(),
             machines: self.machines.values().map(|machine| &machine.view).collect(),
             config: self.config().map(|config| &config.view),
             offerings,
             own_node,
-            ..Input::default()
         })
     }
 }
@@ -215,7 +239,18 @@ macro_rules! versioned {
     )*};
 }
 
-versioned!(Node, Pod, PodDisruptionBudget, DaemonSet, PriorityClass, PersistentVolume, PersistentVolumeClaim);
+versioned!(
+    Node,
+    Pod,
+    PodDisruptionBudget,
+    DaemonSet,
+    PriorityClass,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    StorageClass,
+    CsiNode,
+    Namespace
+);
 
 fn number(text: &str) -> u64 {
     text.parse().unwrap_or(0)

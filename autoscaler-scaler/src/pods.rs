@@ -31,7 +31,10 @@ impl PodEvents {
     /// A writer that has told nothing yet.
     #[must_use]
     pub const fn new(events: Events) -> Self {
-        Self { events, told: BTreeMap::new() }
+        Self {
+            events,
+            told: BTreeMap::new(),
+        }
     }
 
     /// Tells what is new about the pending pods of a plan.
@@ -40,8 +43,13 @@ impl PodEvents {
         let mut budget = EVENTS_PER_DECISION;
         for report in &plan.pods {
             let pod = snapshot.pod(report.pod);
-            let key = (snapshot.text(pod.namespace).to_owned(), snapshot.text(pod.name).to_owned());
-            let Some(manifest) = cluster.pods.get(&key) else { continue };
+            let key = (
+                snapshot.text(pod.namespace).to_owned(),
+                snapshot.text(pod.name).to_owned(),
+            );
+            let Some(manifest) = cluster.pods.get(&key) else {
+                continue;
+            };
             let uid = manifest.metadata.uid.clone();
             let last = self.told.get(&uid).copied();
             let Some((reason, note)) = news(snapshot, plan, report) else {
@@ -77,10 +85,16 @@ fn news(snapshot: &Snapshot, plan: &Plan, report: &PodReport) -> Option<(&'stati
             let group = snapshot.group_name(creation.group);
             let with = creation.pods.len();
             let price = creation.hourly_price;
-            let note = format!("a {} node of {group} at {price} per hour is created for it ({with} pods share it)", creation.offering);
+            let note = format!(
+                "a {} node of {group} at {price} per hour is created for it ({with} pods share it)",
+                creation.offering
+            );
             Some(("ScaleUpTriggered", note))
         }
-        PodVerdict::Unschedulable => Some(("NotTriggerScaleUp", format!("no new node would help: {}", summary(snapshot, report)))),
+        PodVerdict::Unschedulable => Some((
+            "NotTriggerScaleUp",
+            format!("no new node would help: {}", summary(snapshot, report)),
+        )),
         PodVerdict::FitsExisting(_) | PodVerdict::Ignored => None,
     }
 }
@@ -92,5 +106,9 @@ fn summary(snapshot: &Snapshot, report: &PodReport) -> String {
         Some(format!("{group}: {} ({})", reason.reason, reason.message))
     });
     let lines: Vec<_> = of_groups.collect();
-    if lines.is_empty() { "there is no NodeGroup".to_owned() } else { lines.join("; ") }
+    if lines.is_empty() {
+        "there is no NodeGroup".to_owned()
+    } else {
+        lines.join("; ")
+    }
 }

@@ -10,7 +10,7 @@ use autoscaler_core::{
     plan::Plan,
     planner::{self, Options},
     provider::{CloudProvider, Offering},
-    snapshot::Snapshot,
+    snapshot::{Problem, Snapshot},
 };
 use jiff::Timestamp;
 use tokio::{sync::watch, time::Instant};
@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     actuate::{Actuator, TickReport},
+    clients::Clients,
     index::Index,
     pods::PodEvents,
     status,
-    clients::Clients,
 };
 
 /// Tells the time. The demo's runs faster, and that of tests stands still.
@@ -89,6 +89,8 @@ pub struct Loop {
     pod_events: PodEvents,
     settings: LoopSettings,
     offerings: Option<Offerings>,
+    /// What was wrong with the objects of the last decision.
+    problems: Vec<Problem>,
 }
 
 struct Offerings {
@@ -109,7 +111,16 @@ impl Loop {
         pod_events: PodEvents,
         settings: LoopSettings,
     ) -> Self {
-        Self { index, clients, provider, actuator, pod_events, settings, offerings: None }
+        Self {
+            index,
+            clients,
+            provider,
+            actuator,
+            pod_events,
+            settings,
+            offerings: None,
+            problems: Vec::new(),
+        }
     }
 
     /// Runs until the token is cancelled. The step that is under way when that happens is finished first, so that no
@@ -171,22 +182,38 @@ impl Loop {
         let snapshot = cluster.snapshot(&offerings, self.settings.own_node.as_deref());
         let plan = planner::plan(&snapshot, &Options::default(), now);
         let violations = check(&snapshot, &plan);
-        (self.settings.observer)(&Progress::Planned { snapshot: &snapshot, plan: &plan, took: begun.elapsed() });
+        (self.settings.observer)(&Progress::Planned {
+            snapshot: &snapshot,
+            plan: &plan,
+            took: begun.elapsed(),
+        });
         if !violations.is_empty() {
             for violation in &violations {
                 tracing::error!(%violation, "a plan breaks an invariant and is not carried out");
             }
-            (self.settings.observer)(&Progress::Rejected { violations: &violations });
+            (self.settings.observer)(&Progress::Rejected {
+                violations: &violations,
+            });
             return false;
         }
+        self.log(&snapshot, &plan);
         if self.settings.dry_run {
             return false;
         }
         self.pod_events.report(&cluster, &snapshot, &plan, now).await;
         for (operation, result) in [
-            ("record since when nodes are unneeded", status::record_unneeded(&self.clients.write, &self.index, &cluster, &snapshot, &plan).await),
-            ("begin removals", self.actuator.begin_removals(&cluster, &snapshot, &plan, now).await),
-            ("begin creations", self.actuator.begin_creations(&cluster, &snapshot, &plan, now).await),
+            (
+                "record since when nodes are unneeded",
+                status::record_unneeded(&self.clients.write, &self.index, &cluster, &snapshot, &plan).await,
+            ),
+            (
+                "begin removals",
+                self.actuator.begin_removals(&cluster, &snapshot, &plan, now).await,
+            ),
+            (
+                "begin creations",
+                self.actuator.begin_creations(&cluster, &snapshot, &plan, now).await,
+            ),
         ] {
             if let Err(error) = result {
                 self.problem(operation, error.to_string());
@@ -195,12 +222,50 @@ impl Loop {
         !plan.is_empty()
     }
 
+    /// Writes what is new in a decision to the log.
+    fn log(&mut self, snapshot: &Snapshot, plan: &Plan) {
+        let dry_run = self.settings.dry_run;
+        for creation in &plan.creations {
+            let (group, offering) = (snapshot.group_name(creation.group), &creation.offering);
+            tracing::info!(dry_run, group, %offering, price = %creation.hourly_price, pods = creation.pods.len(), "a node is to be created");
+        }
+        for removal in &plan.removals {
+            let (node, group) = (
+                snapshot.text(snapshot.node(removal.node).name),
+                snapshot.group_name(removal.group),
+            );
+            tracing::info!(
+                dry_run,
+                node,
+                group,
+                kind = removal.kind.as_str(),
+                pods = removal.moves.len(),
+                "a node is to be removed"
+            );
+        }
+        if self.problems != snapshot.problems {
+            for problem in &snapshot.problems {
+                let Problem { object, field, message } = problem;
+                tracing::warn!(object, field, message, "an object is not understood in full");
+            }
+            self.problems.clone_from(&snapshot.problems);
+        }
+    }
+
     /// The catalogue; an old one when a new one cannot be had.
     async fn offerings(&mut self) -> Option<Vec<Offering>> {
-        let fresh = self.offerings.as_ref().is_some_and(|known| known.read_at.elapsed() < self.settings.offerings_interval);
+        let fresh = self
+            .offerings
+            .as_ref()
+            .is_some_and(|known| known.read_at.elapsed() < self.settings.offerings_interval);
         if !fresh {
             match self.provider.offerings().await {
-                Ok(list) => self.offerings = Some(Offerings { list, read_at: Instant::now() }),
+                Ok(list) => {
+                    self.offerings = Some(Offerings {
+                        list,
+                        read_at: Instant::now(),
+                    })
+                }
                 Err(error) => self.problem("read the offerings", error.to_string()),
             }
         }
@@ -231,12 +296,16 @@ impl Loop {
 
 impl fmt::Debug for Loop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loop").field("provider", &self.provider).finish_non_exhaustive()
+        f.debug_struct("Loop")
+            .field("provider", &self.provider)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for LoopSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoopSettings").field("dry_run", &self.dry_run).finish_non_exhaustive()
+        f.debug_struct("LoopSettings")
+            .field("dry_run", &self.dry_run)
+            .finish_non_exhaustive()
     }
 }

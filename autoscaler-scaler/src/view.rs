@@ -7,15 +7,20 @@ use autoscaler_core::manifest::{
     meta::{ObjectMeta as SlimMeta, OwnerReference},
     node::{Node, NodeSpec, NodeStatus},
     pod::{Pod, PodSpec, PodStatus},
-    storage::{PersistentVolume, PersistentVolumeClaim},
-    workload::{DaemonSet, DaemonSetSpec, PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus, PriorityClass},
+    storage::{CsiNode, CsiNodeSpec, PersistentVolume, PersistentVolumeClaim, StorageClass},
+    workload::{
+        DaemonSet, DaemonSetSpec, Namespace, PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus,
+        PriorityClass,
+    },
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::Deserialize;
 
 /// An object of the API server that turns into a view of the core.
-pub trait Slim: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + for<'de> Deserialize<'de> + 'static {
+pub trait Slim:
+    Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + for<'de> Deserialize<'de> + 'static
+{
     /// The view.
     type View: Send + Sync + 'static;
 
@@ -84,6 +89,24 @@ slim!(
     }
 );
 
+slim!(
+    /// A StorageClass.
+    SlimStorageClass inherits k8s_openapi::api::storage::v1::StorageClass,
+    view StorageClass {
+        provisioner: String,
+        volume_binding_mode: String,
+        allowed_topologies: Vec<autoscaler_core::manifest::storage::TopologySelectorTerm>
+    }
+);
+slim!(
+    /// A CSINode.
+    SlimCsiNode inherits k8s_openapi::api::storage::v1::CSINode, view CsiNode { spec: CsiNodeSpec }
+);
+slim!(
+    /// A Namespace.
+    SlimNamespace inherits k8s_openapi::api::core::v1::Namespace, view Namespace {}
+);
+
 /// The metadata that planning reads.
 #[must_use]
 pub fn slim_meta(metadata: ObjectMeta) -> SlimMeta {
@@ -105,7 +128,12 @@ pub fn slim_meta(metadata: ObjectMeta) -> SlimMeta {
         creation_timestamp: metadata.creation_timestamp.map(|time| time.0),
         deletion_timestamp: metadata.deletion_timestamp.map(|time| time.0),
         deletion_grace_period_seconds: metadata.deletion_grace_period_seconds,
-        owner_references: metadata.owner_references.unwrap_or_default().into_iter().map(owner).collect(),
+        owner_references: metadata
+            .owner_references
+            .unwrap_or_default()
+            .into_iter()
+            .map(owner)
+            .collect(),
         finalizers: metadata.finalizers.unwrap_or_default(),
     }
 }

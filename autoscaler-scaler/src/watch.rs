@@ -24,7 +24,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api,
     index::{Cluster, Index, Key, Versioned, Watched, key_of},
-    view::{Slim, SlimBudget, SlimClaim, SlimDaemonSet, SlimNode, SlimPod, SlimPriorityClass, SlimVolume},
+    view::{
+        Slim, SlimBudget, SlimClaim, SlimCsiNode, SlimDaemonSet, SlimNamespace, SlimNode, SlimPod, SlimPriorityClass,
+        SlimStorageClass, SlimVolume,
+    },
 };
 
 /// What happened on a watch that a person may want to know of.
@@ -56,7 +59,7 @@ pub struct Watches {
 }
 
 /// Kinds that must have been listed before any decision.
-const KINDS: [&str; 10] = [
+const KINDS: [&str; 13] = [
     "Node",
     "Pod",
     "PodDisruptionBudget",
@@ -64,6 +67,9 @@ const KINDS: [&str; 10] = [
     "PriorityClass",
     "PersistentVolume",
     "PersistentVolumeClaim",
+    "StorageClass",
+    "CSINode",
+    "Namespace",
     "NodeGroup",
     "VPSieNode",
     "AutoscalerConfig",
@@ -75,7 +81,10 @@ impl Watches {
     /// Watches that fill an index.
     #[must_use]
     pub fn new(index: Index) -> Self {
-        Self { index, synced: watch::Sender::new(BTreeSet::new()) }
+        Self {
+            index,
+            synced: watch::Sender::new(BTreeSet::new()),
+        }
     }
 
     /// Kinds that have not been listed yet.
@@ -89,7 +98,11 @@ impl Watches {
     pub async fn synced(&self) {
         let mut synced = self.synced.subscribe();
         // The sender lives in `self`, so the wait ends only when the condition holds.
-        drop(synced.wait_for(|synced| KINDS.iter().all(|kind| synced.contains(kind))).await);
+        drop(
+            synced
+                .wait_for(|synced| KINDS.iter().all(|kind| synced.contains(kind)))
+                .await,
+        );
     }
 
     /// Runs all watches until the token is cancelled.
@@ -108,9 +121,14 @@ impl Watches {
             self.ours::<api::VPSieNode, _>(client, |cluster| &mut cluster.machines, report),
             self.ours::<api::AutoscalerConfig, _>(client, |cluster| &mut cluster.configs, report),
         );
+        let rest = future::join3(
+            self.slim::<SlimStorageClass, Key>(client, |cluster| &mut cluster.storage_classes, |key| key, report),
+            self.slim::<SlimCsiNode, Key>(client, |cluster| &mut cluster.csi_nodes, |key| key, report),
+            self.slim::<SlimNamespace, Key>(client, |cluster| &mut cluster.namespaces, |key| key, report),
+        );
         tokio::select! {
             () = stop.cancelled() => {}
-            _ = future::join(all, others) => {}
+            _ = future::join3(all, others, rest) => {}
         }
     }
 
@@ -126,7 +144,8 @@ impl Watches {
         K::View: Versioned,
         I: Ord + Send,
     {
-        self.follow::<K, I, K::View>(client, field, id, |object| Some(object.into_view()), report).await;
+        self.follow::<K, I, K::View>(client, field, id, |object| Some(object.into_view()), report)
+            .await;
     }
 
     /// Follows a kind of ours.
@@ -136,11 +155,20 @@ impl Watches {
         field: impl Fn(&mut Cluster) -> &mut BTreeMap<Key, Arc<Watched<K, V>>> + Send,
         report: &(dyn Fn(WatchReport) + Send + Sync),
     ) where
-        K: Resource<DynamicType = ()> + ResourceExt + Clone + Debug + DeserializeOwned + serde::Serialize + Send + Sync + 'static,
+        K: Resource<DynamicType = ()>
+            + ResourceExt
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + serde::Serialize
+            + Send
+            + Sync
+            + 'static,
         V: DeserializeOwned + Send + Sync,
         Watched<K, V>: Versioned,
     {
-        self.follow::<K, Key, Watched<K, V>>(client, field, |key| key, Watched::new, report).await;
+        self.follow::<K, Key, Watched<K, V>>(client, field, |key| key, Watched::new, report)
+            .await;
     }
 
     async fn follow<K, I, V>(
@@ -163,13 +191,19 @@ impl Watches {
                 Ok(object) => convert(object).map(|value| (id(key), Arc::new(value))),
                 Err(invalid) => {
                     let object = format!("{}/{}", key.0, key.1);
-                    report(WatchReport::Unreadable { kind, object, message: invalid.error });
+                    report(WatchReport::Unreadable {
+                        kind,
+                        object,
+                        message: invalid.error,
+                    });
                     None
                 }
             }
         };
         let api = Api::<DeserializeGuard<K>>::all(client.clone());
-        let mut events = watcher::watcher(api, watcher::Config::default()).default_backoff().boxed();
+        let mut events = watcher::watcher(api, watcher::Config::default())
+            .default_backoff()
+            .boxed();
         // What a relist has brought so far. It replaces the index's objects of this kind only when it is complete.
         let mut relist: BTreeMap<I, Arc<V>> = BTreeMap::new();
         let mut newest_at_init = 0;
@@ -220,7 +254,10 @@ impl Watches {
                     let key = id(key_of(&object));
                     self.index.update(|cluster| drop(field(cluster).remove(&key)));
                 }
-                Err(error) => report(WatchReport::Failed { kind, message: error.to_string() }),
+                Err(error) => report(WatchReport::Failed {
+                    kind,
+                    message: error.to_string(),
+                }),
             }
         }
     }

@@ -12,8 +12,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use autoscaler_scaler::api::{
-    self, AutoscalerConfig, GlobalSettings, NodeGroup, NodeGroupDefaults, NodeGroupSpec, Phase,
-    VPSieNode,
+    self, AutoscalerConfig, GlobalSettings, NodeGroup, NodeGroupDefaults, NodeGroupSpec, Phase, VPSieNode,
 };
 use serde_json::{Value, json};
 
@@ -41,11 +40,7 @@ fn walk<'a>(path: &str, schema: &'a Value, visit: &mut impl FnMut(&str, &'a Valu
         walk(&format!("{path}[]"), &schema["items"], visit);
     }
     if schema["additionalProperties"].is_object() {
-        walk(
-            &format!("{path}{{}}"),
-            &schema["additionalProperties"],
-            visit,
-        );
+        walk(&format!("{path}{{}}"), &schema["additionalProperties"], visit);
     }
 }
 
@@ -84,9 +79,7 @@ fn committed_files_are_generated() {
             .replace(".0}", "}");
         assert_eq!(read, serde_json::from_str::<Value>(&written).unwrap());
     }
-    let files = std::fs::read_dir(root().join("deploy/crds"))
-        .unwrap()
-        .count();
+    let files = std::fs::read_dir(root().join("deploy/crds")).unwrap().count();
     assert_eq!(
         files,
         api::crds().len(),
@@ -131,11 +124,7 @@ fn names_scope_and_columns() {
             "Cluster",
             json!(["asc"]),
             json!([
-                [
-                    "MaxWorkers",
-                    "integer",
-                    ".spec.globalSettings.maxClusterWorkers"
-                ],
+                ["MaxWorkers", "integer", ".spec.globalSettings.maxClusterWorkers"],
                 ["MinNodes", "integer", ".spec.nodeGroupDefaults.minNodes"],
                 ["MaxNodes", "integer", ".spec.nodeGroupDefaults.maxNodes"],
                 [
@@ -261,15 +250,9 @@ fn required_fields_are_those_of_the_go_autoscaler() {
             .as_array()
             .cloned()
             .unwrap_or_default();
-        list.iter()
-            .map(|name| name.as_str().unwrap().to_owned())
-            .collect()
+        list.iter().map(|name| name.as_str().unwrap().to_owned()).collect()
     };
-    let names = |list: &[&str]| {
-        list.iter()
-            .map(|&name| name.to_owned())
-            .collect::<BTreeSet<String>>()
-    };
+    let names = |list: &[&str]| list.iter().map(|&name| name.to_owned()).collect::<BTreeSet<String>>();
     let group = [
         "minNodes",
         "maxNodes",
@@ -306,18 +289,10 @@ fn numbers_strings_lists_and_maps_are_bounded_and_signed() {
                 return;
             }
             let bounded = match field["type"].as_str() {
-                Some("integer" | "number") => {
-                    field["minimum"].is_number() && field["maximum"].is_number()
-                }
-                Some("string") => {
-                    field["maxLength"].is_number()
-                        || field["enum"].is_array()
-                        || format == "date-time"
-                }
+                Some("integer" | "number") => field["minimum"].is_number() && field["maximum"].is_number(),
+                Some("string") => field["maxLength"].is_number() || field["enum"].is_array() || format == "date-time",
                 Some("array") => field["maxItems"].is_number(),
-                Some("object") if field["additionalProperties"].is_object() => {
-                    field["maxProperties"].is_number()
-                }
+                Some("object") if field["additionalProperties"].is_object() => field["maxProperties"].is_number(),
                 _ => true,
             };
             assert!(bounded, "{path} is not bounded: {field:#}");
@@ -331,11 +306,7 @@ fn rules_name_their_field() {
     for (kind, _) in FIELDS {
         let schema = schema(kind);
         walk(kind, &schema, &mut |path, field| {
-            for rule in field["x-kubernetes-validations"]
-                .as_array()
-                .into_iter()
-                .flatten()
-            {
+            for rule in field["x-kubernetes-validations"].as_array().into_iter().flatten() {
                 rules += 1;
                 let message = rule["message"].as_str().unwrap();
                 let name = match rule["fieldPath"].as_str() {
@@ -376,11 +347,7 @@ fn parents_of_defaults_have_defaults() {
 #[test]
 fn schema_defaults_are_the_defaults_of_the_types() {
     let spec: NodeGroupSpec = serde_json::from_value(minimal_spec()).unwrap();
-    assert!(
-        spec.allow_mixed_instances
-            && spec.scale_down_policy.enabled
-            && spec.scale_up_policy.enabled
-    );
+    assert!(spec.allow_mixed_instances && spec.scale_down_policy.enabled && spec.scale_up_policy.enabled);
     let empty: NodeGroupDefaults = serde_json::from_value(json!({})).unwrap();
     assert_eq!(empty, NodeGroupDefaults::default());
     let empty: GlobalSettings = serde_json::from_value(json!({})).unwrap();
@@ -392,16 +359,10 @@ fn schema_defaults_are_the_defaults_of_the_types() {
     assert_eq!(part.scale_down_policy.memory_threshold, 50);
     let unlimited = GlobalSettings::without_config();
     assert_eq!(
-        (
-            unlimited.max_cluster_workers,
-            unlimited.max_concurrent_scale_ups
-        ),
+        (unlimited.max_cluster_workers, unlimited.max_concurrent_scale_ups),
         (0, 0)
     );
-    assert_eq!(
-        unlimited.expanders().collect::<Vec<_>>(),
-        ["price", "least-waste"]
-    );
+    assert_eq!(unlimited.expanders().collect::<Vec<_>>(), ["price", "least-waste"]);
 }
 
 #[test]
@@ -423,12 +384,8 @@ fn false_survives_where_true_is_the_default() {
     ] {
         assert_eq!(written.pointer(pointer), Some(&json!(false)), "{pointer}");
     }
-    assert_eq!(
-        serde_json::from_value::<NodeGroupSpec>(written).unwrap(),
-        typed
-    );
-    let settings =
-        json!({ "enableDynamicNodeGroupCreation": false, "scaleDownUnreadyEnabled": false });
+    assert_eq!(serde_json::from_value::<NodeGroupSpec>(written).unwrap(), typed);
+    let settings = json!({ "enableDynamicNodeGroupCreation": false, "scaleDownUnreadyEnabled": false });
     let typed: GlobalSettings = serde_json::from_value(settings).unwrap();
     let written = serde_json::to_value(&typed).unwrap();
     assert_eq!(written["enableDynamicNodeGroupCreation"], false);
@@ -441,10 +398,7 @@ fn reserved_quantities_may_be_numbers() {
     spec["reserved"] = json!({ "cpu": 2, "memory": "1Gi" });
     let typed: NodeGroupSpec = serde_json::from_value(spec).unwrap();
     assert_eq!(
-        (
-            typed.reserved["cpu"].0.as_str(),
-            typed.reserved["memory"].0.as_str()
-        ),
+        (typed.reserved["cpu"].0.as_str(), typed.reserved["memory"].0.as_str()),
         ("2", "1Gi")
     );
 }
@@ -459,10 +413,7 @@ fn invalid_fixtures_are_complete() {
         let field = metadata["annotations"]["test.autoscaler.vpsie.com/expect-field"]
             .as_str()
             .unwrap();
-        assert!(
-            field.starts_with("spec."),
-            "{field} is a path into the spec"
-        );
+        assert!(field.starts_with("spec."), "{field} is a path into the spec");
         assert!(
             names.insert(metadata["name"].as_str().unwrap()),
             "{metadata} is there twice"
@@ -479,8 +430,7 @@ fn valid_fixtures_are_read_and_written_without_loss() {
         let written = match document["kind"].as_str().unwrap() {
             "NodeGroup" => {
                 count[0] += 1;
-                serde_json::to_value(serde_json::from_value::<NodeGroup>(document.clone()).unwrap())
-                    .unwrap()
+                serde_json::to_value(serde_json::from_value::<NodeGroup>(document.clone()).unwrap()).unwrap()
             }
             "VPSieNode" if name == "sample-vpsienode-failed" => {
                 // Its condition has no lastTransitionTime until the API server has put the default in.
@@ -496,10 +446,7 @@ fn valid_fixtures_are_read_and_written_without_loss() {
             }
             _ => {
                 count[2] += 1;
-                serde_json::to_value(
-                    serde_json::from_value::<AutoscalerConfig>(document.clone()).unwrap(),
-                )
-                .unwrap()
+                serde_json::to_value(serde_json::from_value::<AutoscalerConfig>(document.clone()).unwrap()).unwrap()
             }
         };
         assert_contains(&written, &document, &name.to_string());

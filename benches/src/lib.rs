@@ -68,7 +68,9 @@ pub fn offerings() -> Vec<Offering> {
         available: true,
         datacenter: None,
     };
-    [(2, 20_000_000), (4, 38_000_000), (8, 74_000_000), (16, 144_000_000)].map(offering).to_vec()
+    [(2, 20_000_000), (4, 38_000_000), (8, 74_000_000), (16, 144_000_000)]
+        .map(offering)
+        .to_vec()
 }
 
 fn node_group(index: usize) -> NodeGroup {
@@ -96,7 +98,10 @@ impl Shape {
         let name = format!("node-{index}");
         let labels = [
             ("autoscaler.vpsie.com/managed", "true".to_owned()),
-            ("autoscaler.vpsie.com/nodegroup", format!("group-{}", index % self.groups.max(1))),
+            (
+                "autoscaler.vpsie.com/nodegroup",
+                format!("group-{}", index % self.groups.max(1)),
+            ),
             ("autoscaler.vpsie.com/offering", "size-4".to_owned()),
             ("kubernetes.io/hostname", name.clone()),
         ];
@@ -108,7 +113,10 @@ impl Shape {
                 ..ObjectMeta::default()
             },
             status: NodeStatus {
-                allocatable: amounts.into_iter().map(|(name, text)| (name.to_owned(), quantity(text))).collect(),
+                allocatable: amounts
+                    .into_iter()
+                    .map(|(name, text)| (name.to_owned(), quantity(text)))
+                    .collect(),
                 conditions: vec![NodeCondition {
                     type_: "Ready".to_owned(),
                     status: "True".to_owned(),
@@ -122,7 +130,12 @@ impl Shape {
 }
 
 fn running(node: usize, index: usize) -> Pod {
-    let owner = OwnerReference { kind: "ReplicaSet".to_owned(), name: format!("app-{}", index % 7), controller: true, ..OwnerReference::default() };
+    let owner = OwnerReference {
+        kind: "ReplicaSet".to_owned(),
+        name: format!("app-{}", index % 7),
+        controller: true,
+        ..OwnerReference::default()
+    };
     let mut pod = pod(format!("running-{node}-{index}"), "100m", "400Mi");
     pod.metadata.owner_references.push(owner);
     pod.spec.node_name = format!("node-{node}");
@@ -132,7 +145,11 @@ fn running(node: usize, index: usize) -> Pod {
 
 fn pending(index: usize) -> Pod {
     let size = index % 10 + 1;
-    let mut pod = pod(format!("pending-{index}"), &format!("{}m", size * 250), &format!("{}Mi", size * 512));
+    let mut pod = pod(
+        format!("pending-{index}"),
+        &format!("{}m", size * 250),
+        &format!("{}Mi", size * 512),
+    );
     pod.status = PodStatus {
         phase: "Pending".to_owned(),
         conditions: vec![PodCondition {
@@ -147,11 +164,27 @@ fn pending(index: usize) -> Pod {
 }
 
 fn pod(name: String, cpu: &str, memory: &str) -> Pod {
-    let requests = [("cpu".to_owned(), quantity(cpu)), ("memory".to_owned(), quantity(memory))];
-    let resources = ResourceRequirements { requests: requests.into(), ..ResourceRequirements::default() };
+    let requests = [
+        ("cpu".to_owned(), quantity(cpu)),
+        ("memory".to_owned(), quantity(memory)),
+    ];
+    let resources = ResourceRequirements {
+        requests: requests.into(),
+        ..ResourceRequirements::default()
+    };
     Pod {
-        metadata: ObjectMeta { name, namespace: "default".to_owned(), ..ObjectMeta::default() },
-        spec: PodSpec { containers: vec![Container { resources, ..Container::default() }], ..PodSpec::default() },
+        metadata: ObjectMeta {
+            name,
+            namespace: "default".to_owned(),
+            ..ObjectMeta::default()
+        },
+        spec: PodSpec {
+            containers: vec![Container {
+                resources,
+                ..Container::default()
+            }],
+            ..PodSpec::default()
+        },
         ..Pod::default()
     }
 }

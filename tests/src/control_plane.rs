@@ -99,9 +99,7 @@ pub enum Error {
         program: Program,
     },
     /// A program ended before it was ready.
-    #[error(
-        "{program} ended with {status} before the control plane was ready; its last words:\n{log}"
-    )]
+    #[error("{program} ended with {status} before the control plane was ready; its last words:\n{log}")]
     Exited {
         /// The program that ended.
         program: Program,
@@ -267,14 +265,11 @@ impl ControlPlane {
                 let mut config = config.clone();
                 config.cluster_url = address;
                 let client = Client::try_from(config).map_err(Error::Client)?;
-                processes
-                    .until(program, || is_healthy(&client, path))
-                    .await?;
+                processes.until(program, || is_healthy(&client, path)).await?;
             }
         }
         // The API server makes these after it is ready, and tests use them at once.
-        let namespaces: Api<Namespace> =
-            Api::all(Client::try_from(config.clone()).map_err(Error::Client)?);
+        let namespaces: Api<Namespace> = Api::all(Client::try_from(config.clone()).map_err(Error::Client)?);
         for name in ["default", "kube-system", "kube-node-lease"] {
             processes
                 .until(Program::KubeApiserver, || exists(&namespaces, name))

@@ -1,5 +1,5 @@
 //! Shared code of the end-to-end tests.
 
 pub mod control_plane;
-pub mod world;
 pub mod scenarios;
+pub mod world;

@@ -28,7 +28,9 @@ pub async fn scale_up_from_zero(mut world: World, pods: u32, nodes: usize) {
     world.deploy("web", pods, "500m", json!({})).await;
     world.until_running("web", pods as usize).await;
     world.until_size(nodes).await;
-    world.stays("no further node", 2, async || world.mock.vms().len() == nodes).await;
+    world
+        .stays("no further node", 2, async || world.mock.vms().len() == nodes)
+        .await;
     world.stop_operator().await;
 }
 
@@ -40,7 +42,9 @@ pub async fn scale_up_from_one(mut world: World, pods: u32, nodes: usize) {
     world.deploy("web", pods, "500m", json!({})).await;
     world.until_running("web", pods as usize).await;
     world.until_size(nodes).await;
-    world.stays("no further node", 2, async || world.mock.vms().len() == nodes).await;
+    world
+        .stays("no further node", 2, async || world.mock.vms().len() == nodes)
+        .await;
     world.stop_operator().await;
 }
 
@@ -62,7 +66,11 @@ pub async fn b21_an_oversized_pod_buys_nothing_and_hears_why(mut world: World) {
     world.group("general", 0, 5, &["small-2", "medium-4"], json!({})).await;
     world.start_operator();
     world.deploy("giant", 1, "64", json!({})).await;
-    world.until("the pod has an event", async || !world.notes("giant", "NotTriggerScaleUp").await.is_empty()).await;
+    world
+        .until("the pod has an event", async || {
+            !world.notes("giant", "NotTriggerScaleUp").await.is_empty()
+        })
+        .await;
     let note = world.notes("giant", "NotTriggerScaleUp").await.remove(0);
     for part in ["default/general", "InsufficientCpu", "needs 64000m, 3900m free"] {
         assert!(note.contains(part), "{note} lacks {part:?}");
@@ -81,21 +89,31 @@ pub async fn b22_labels_and_taints_before_schedulable(mut world: World) {
     world.group("gpu", 0, 5, &["small-2"], more).await;
     let watched = watch_nodes(&world);
     world.start_operator();
-    let selector = json!({ "nodeSelector": { "pool": "gpu" }, "tolerations": [{ "key": "gpu", "operator": "Exists" }] });
+    let selector =
+        json!({ "nodeSelector": { "pool": "gpu" }, "tolerations": [{ "key": "gpu", "operator": "Exists" }] });
     world.deploy("train", 1, "500m", selector).await;
     world.until_running("train", 1).await;
     let node = world.list::<Node>("pool=gpu").await.remove(0);
     let spec = node.spec.clone().unwrap_or_default();
     assert!(spec.taints.iter().flatten().any(|taint| taint.key == "gpu"), "{spec:?}");
-    assert_eq!(node.labels().get(api::labels::NODE_GROUP).map(String::as_str), Some("gpu"));
+    assert_eq!(
+        node.labels().get(api::labels::NODE_GROUP).map(String::as_str),
+        Some("gpu")
+    );
     let (states, task) = watched;
     task.abort();
     let states = states.lock().unwrap().clone();
     assert!(!states.is_empty());
     for state in states.iter().filter(|state| state.schedulable) {
-        assert!(state.complete, "the node could be scheduled to without the labels and taints of its group: {states:?}");
+        assert!(
+            state.complete,
+            "the node could be scheduled to without the labels and taints of its group: {states:?}"
+        );
     }
-    assert!(states.iter().any(|state| !state.schedulable), "the node was never seen starting: {states:?}");
+    assert!(
+        states.iter().any(|state| !state.schedulable),
+        "the node was never seen starting: {states:?}"
+    );
     world.stop_operator().await;
 }
 
@@ -112,13 +130,24 @@ fn watch_nodes(world: &World) -> (Arc<Mutex<Vec<NodeState>>>, JoinHandle<()>) {
     let nodes: Api<Node> = Api::all(world.client.clone());
     let seen = Arc::clone(&states);
     let task = tokio::spawn(async move {
-        let mut events = watcher(nodes, watcher::Config::default()).default_backoff().applied_objects().boxed();
+        let mut events = watcher(nodes, watcher::Config::default())
+            .default_backoff()
+            .applied_objects()
+            .boxed();
         while let Some(event) = events.next().await {
             let Ok(node) = event else { continue };
-            let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+            let taints = node
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.taints.clone())
+                .unwrap_or_default();
             let starting = taints.iter().any(|taint| taint.key == api::labels::STARTUP_TAINT);
-            let complete = node.labels().get("pool").is_some_and(|pool| pool == "gpu") && taints.iter().any(|taint| taint.key == "gpu");
-            seen.lock().unwrap().push(NodeState { schedulable: !starting, complete });
+            let complete = node.labels().get("pool").is_some_and(|pool| pool == "gpu")
+                && taints.iter().any(|taint| taint.key == "gpu");
+            seen.lock().unwrap().push(NodeState {
+                schedulable: !starting,
+                complete,
+            });
         }
     });
     (states, task)
@@ -133,20 +162,36 @@ pub async fn scale_down_of_an_idle_node(mut world: World) {
     world.until_running("web", 10).await;
     world.scale("web", 3).await;
     world
-        .until("one node, VPSieNode and VM of ours are left, with all pods", async || {
-            let nodes = world.list::<Node>("").await.len();
-            let machines = world.list::<api::VPSieNode>("").await.len();
-            let pods = world.pods("web").await;
-            nodes == 1 && machines == 1 && world.mock.vms().len() == 2 && pods.len() == 3 && pods.iter().all(is_running)
-        })
+        .until(
+            "one node, VPSieNode and VM of ours are left, with all pods",
+            async || {
+                let nodes = world.list::<Node>("").await.len();
+                let machines = world.list::<api::VPSieNode>("").await.len();
+                let pods = world.pods("web").await;
+                nodes == 1
+                    && machines == 1
+                    && world.mock.vms().len() == 2
+                    && pods.len() == 3
+                    && pods.iter().all(is_running)
+            },
+        )
         .await;
-    assert!(world.mock.vms().iter().any(|vm| vm.id == foreign), "the VM of somebody else is untouched");
+    assert!(
+        world.mock.vms().iter().any(|vm| vm.id == foreign),
+        "the VM of somebody else is untouched"
+    );
     let node = world.list::<Node>("").await.remove(0);
-    assert_ne!(node.spec.and_then(|spec| spec.unschedulable), Some(true), "the node that stays is not cordoned");
+    assert_ne!(
+        node.spec.and_then(|spec| spec.unschedulable),
+        Some(true),
+        "the node that stays is not cordoned"
+    );
     world.undeploy("web").await;
     world
         .until("nothing of ours is left", async || {
-            world.list::<Node>("").await.is_empty() && world.list::<api::VPSieNode>("").await.is_empty() && world.mock.vms().len() == 1
+            world.list::<Node>("").await.is_empty()
+                && world.list::<api::VPSieNode>("").await.is_empty()
+                && world.mock.vms().len() == 1
         })
         .await;
     world.stop_operator().await;
@@ -156,14 +201,26 @@ pub async fn scale_down_of_an_idle_node(mut world: World) {
 pub async fn b1_a_node_with_an_empty_dir_pod_stays(mut world: World) {
     world.group("general", 0, 10, &["medium-4"], json!({})).await;
     world.start_operator();
-    world.deploy("cache", 1, "100m", json!({ "volumes": [{ "name": "data", "emptyDir": {} }] })).await;
+    world
+        .deploy(
+            "cache",
+            1,
+            "100m",
+            json!({ "volumes": [{ "name": "data", "emptyDir": {} }] }),
+        )
+        .await;
     world.until_running("cache", 1).await;
     world.until_size(1).await;
     world
         .stays("the node and its pod are there, not cordoned", 4, async || {
             let nodes = world.list::<Node>("").await;
-            let cordoned = nodes.iter().any(|node| node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true));
-            nodes.len() == 1 && !cordoned && world.mock.vms().len() == 1 && world.pods("cache").await.iter().all(is_running)
+            let cordoned = nodes
+                .iter()
+                .any(|node| node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true));
+            nodes.len() == 1
+                && !cordoned
+                && world.mock.vms().len() == 1
+                && world.pods("cache").await.iter().all(is_running)
         })
         .await;
     world.stop_operator().await;
@@ -184,10 +241,16 @@ pub async fn b32_a_lost_reply_to_a_create_buys_one_vm(mut world: World) {
 /// The operator ends between the create call and the write of its outcome; its successor finds the VM.
 pub async fn b32e_an_operator_that_ends_during_a_create_buys_one_vm(mut world: World) {
     world.group("general", 0, 5, &["small-2"], json!({})).await;
-    world.mock.inject(Route::CreateVm, Fault::Delay(world.pace.patience), Times::Next(1));
+    world
+        .mock
+        .inject(Route::CreateVm, Fault::Delay(world.pace.patience), Times::Next(1));
     world.start_operator();
     world.deploy("web", 1, "500m", json!({})).await;
-    world.until("the VM is there, and its creator does not know", async || world.mock.vms().len() == 1).await;
+    world
+        .until("the VM is there, and its creator does not know", async || {
+            world.mock.vms().len() == 1
+        })
+        .await;
     world.abort_operator();
     world.mock.clear_faults();
     world.start_operator();
@@ -209,7 +272,10 @@ pub async fn capacity_errors_back_off_and_the_next_best_offering_is_bought(mut w
     assert_eq!(vms, ["medium-4"]);
     let group = world.list::<api::NodeGroup>("").await.remove(0);
     let backoffs = group.status.unwrap_or_default().scale_up_backoffs;
-    assert!(backoffs.iter().any(|backoff| backoff.offering == "small-2"), "{backoffs:?}");
+    assert!(
+        backoffs.iter().any(|backoff| backoff.offering == "small-2"),
+        "{backoffs:?}"
+    );
     world.stop_operator().await;
 }
 
@@ -230,11 +296,23 @@ pub async fn b4_b5_a_budget_that_allows_nothing_keeps_every_node(mut world: Worl
     world
         .stays("pods stay where they are", 4, async || {
             let pods = world.pods("web").await;
-            let nodes: BTreeMap<String, Node> = world.list::<Node>("").await.into_iter().map(|node| (node.name_any(), node)).collect();
+            let nodes: BTreeMap<String, Node> = world
+                .list::<Node>("")
+                .await
+                .into_iter()
+                .map(|node| (node.name_any(), node))
+                .collect();
             pods.len() == 2
                 && pods.iter().all(|pod: &Pod| {
-                    let on = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
-                    is_running(pod) && nodes.get(&on).is_some_and(|node| node.spec.as_ref().and_then(|spec| spec.unschedulable) != Some(true))
+                    let on = pod
+                        .spec
+                        .as_ref()
+                        .and_then(|spec| spec.node_name.clone())
+                        .unwrap_or_default();
+                    is_running(pod)
+                        && nodes
+                            .get(&on)
+                            .is_some_and(|node| node.spec.as_ref().and_then(|spec| spec.unschedulable) != Some(true))
                 })
         })
         .await;
@@ -253,9 +331,16 @@ pub async fn b39_a_deleted_node_group_takes_its_vms_along(mut world: World) {
         })
         .await;
     let groups: Api<api::NodeGroup> = Api::namespaced(world.client.clone(), NAMESPACE);
-    groups.delete("general", &kube::api::DeleteParams::default()).await.unwrap();
+    groups
+        .delete("general", &kube::api::DeleteParams::default())
+        .await
+        .unwrap();
     world.until_size(0).await;
-    world.until("the NodeGroup is gone", async || world.list::<api::NodeGroup>("").await.is_empty()).await;
+    world
+        .until("the NodeGroup is gone", async || {
+            world.list::<api::NodeGroup>("").await.is_empty()
+        })
+        .await;
     world.stop_operator().await;
 }
 

@@ -85,8 +85,14 @@ struct Operator {
 
 /// What must live as long as the world.
 enum Parts {
-    Embedded { _controllers: Background, _scheduler: Scheduler },
-    Real { plane: Box<ControlPlane>, vpsie: MockServer },
+    Embedded {
+        _controllers: Background,
+        _scheduler: Scheduler,
+    },
+    Real {
+        plane: Box<ControlPlane>,
+        vpsie: MockServer,
+    },
 }
 
 // === impl World ===
@@ -107,12 +113,23 @@ impl World {
         };
         let catalogue = config.offerings.clone();
         let mock = MockVpsie::new(config);
-        let options = KubeletOptions { ready_delay: Duration::from_secs(20), wall_clock: Some(cluster.now()), ..KubeletOptions::default() };
+        let options = KubeletOptions {
+            ready_delay: Duration::from_secs(20),
+            wall_clock: Some(cluster.now()),
+            ..KubeletOptions::default()
+        };
         let kubelets = Arc::new(Kubelets::new(client.clone(), options));
-        let parts = Parts::Embedded { _controllers: cluster.start_controllers(), _scheduler: Scheduler::start(&cluster) };
+        let parts = Parts::Embedded {
+            _controllers: cluster.start_controllers(),
+            _scheduler: Scheduler::start(&cluster),
+        };
         let world = Self {
             clients: Clients::in_process(client.clone()),
-            pace: Pace { window: 600, patience: Duration::from_secs(4 * 3600), look: Duration::from_secs(5) },
+            pace: Pace {
+                window: 600,
+                patience: Duration::from_secs(4 * 3600),
+                look: Duration::from_secs(5),
+            },
             _machines: Machines::start(mock.clone(), Arc::clone(&kubelets), catalogue),
             client,
             mock,
@@ -127,7 +144,9 @@ impl World {
 
     /// A world on a real control plane of its own.
     pub async fn real() -> Self {
-        let plane = ControlPlane::start_with(&Options::default()).await.unwrap_or_else(|error| panic!("{error}"));
+        let plane = ControlPlane::start_with(&Options::default())
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
         let client = plane.client().unwrap();
         let config = MockConfig {
             provision_delay: Duration::from_millis(500),
@@ -145,14 +164,21 @@ impl World {
         let kubelets = Arc::new(Kubelets::new(client.clone(), options));
         let world = Self {
             clients: Clients::new(plane.config()).unwrap(),
-            pace: Pace { window: 2, patience: Duration::from_secs(90), look: Duration::from_millis(100) },
+            pace: Pace {
+                window: 2,
+                patience: Duration::from_secs(90),
+                look: Duration::from_millis(100),
+            },
             _machines: Machines::start(mock.clone(), Arc::clone(&kubelets), catalogue),
             client,
             mock,
             kubelets,
             clock: Arc::new(Timestamp::now),
             operator: None,
-            parts: Parts::Real { plane: Box::new(plane), vpsie },
+            parts: Parts::Real {
+                plane: Box::new(plane),
+                vpsie,
+            },
         };
         world.install_crds().await;
         world
@@ -177,7 +203,10 @@ impl World {
             let all = ListParams::default();
             Api::<api::NodeGroup>::all(self.client.clone()).list(&all).await.is_ok()
                 && Api::<api::VPSieNode>::all(self.client.clone()).list(&all).await.is_ok()
-                && Api::<api::AutoscalerConfig>::all(self.client.clone()).list(&all).await.is_ok()
+                && Api::<api::AutoscalerConfig>::all(self.client.clone())
+                    .list(&all)
+                    .await
+                    .is_ok()
         })
         .await;
     }
@@ -192,7 +221,11 @@ impl World {
         };
         let provider: Arc<dyn CloudProvider> = Arc::new(VmProvider::new(client.unwrap()));
         let quick = |real_ms: u64, virtual_s: u64| {
-            if real { Duration::from_millis(real_ms) } else { Duration::from_secs(virtual_s) }
+            if real {
+                Duration::from_millis(real_ms)
+            } else {
+                Duration::from_secs(virtual_s)
+            }
         };
         let settings = Settings {
             cluster: "test".to_owned(),
@@ -203,14 +236,25 @@ impl World {
             scan_interval: quick(1000, 10),
             batch_idle: quick(100, 1),
             batch_max: quick(1000, 10),
-            list_interval: if real { SignedDuration::from_millis(200) } else { SignedDuration::from_secs(5) },
+            list_interval: if real {
+                SignedDuration::from_millis(200)
+            } else {
+                SignedDuration::from_secs(5)
+            },
             clock: Arc::clone(&self.clock),
             observer: None,
         };
         let stop = CancellationToken::new();
         let (clients, token) = (self.clients.clone(), stop.clone());
         let task = tokio::spawn(async move {
-            operate(clients, provider, settings, &Health::new(Duration::from_secs(3600)), token).await
+            operate(
+                clients,
+                provider,
+                settings,
+                &Health::new(Duration::from_secs(3600)),
+                token,
+            )
+            .await
         });
         self.operator = Some(Operator { stop, task });
     }
@@ -267,18 +311,43 @@ impl World {
         }
         for node in self.list::<Node>("").await {
             let spec = node.spec.clone().unwrap_or_default();
-            writeln!(text, "Node {} unschedulable {:?} taints {:?}", node.name_any(), spec.unschedulable, spec.taints).unwrap();
+            writeln!(
+                text,
+                "Node {} unschedulable {:?} taints {:?}",
+                node.name_any(),
+                spec.unschedulable,
+                spec.taints
+            )
+            .unwrap();
         }
         for machine in self.list::<api::VPSieNode>("").await {
-            writeln!(text, "VPSieNode {} {}", machine.name_any(), serde_json::to_string(&machine.status).unwrap()).unwrap();
+            writeln!(
+                text,
+                "VPSieNode {} {}",
+                machine.name_any(),
+                serde_json::to_string(&machine.status).unwrap()
+            )
+            .unwrap();
         }
         for group in self.list::<api::NodeGroup>("").await {
-            writeln!(text, "NodeGroup {} {}", group.name_any(), serde_json::to_string(&group.status).unwrap()).unwrap();
+            writeln!(
+                text,
+                "NodeGroup {} {}",
+                group.name_any(),
+                serde_json::to_string(&group.status).unwrap()
+            )
+            .unwrap();
         }
         for pod in self.list::<Pod>("").await {
             let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
             let phase = pod.status.as_ref().and_then(|status| status.phase.clone());
-            writeln!(text, "Pod {} {phase:?} on {node:?} deleted {}", pod.name_any(), pod.metadata.deletion_timestamp.is_some()).unwrap();
+            writeln!(
+                text,
+                "Pod {} {phase:?} on {node:?} deleted {}",
+                pod.name_any(),
+                pod.metadata.deletion_timestamp.is_some()
+            )
+            .unwrap();
         }
         for event in self.list::<Event>("").await {
             let of = event.regarding.and_then(|object| object.name).unwrap_or_default();
@@ -350,16 +419,26 @@ impl World {
             "stringData": { "clientId": config.client_id, "clientSecret": config.client_secret, "url": url },
         });
         let secret: Secret = serde_json::from_value(secret).unwrap();
-        Api::<Secret>::namespaced(self.client.clone(), "kube-system").create(&PostParams::default(), &secret).await.unwrap();
+        Api::<Secret>::namespaced(self.client.clone(), "kube-system")
+            .create(&PostParams::default(), &secret)
+            .await
+            .unwrap();
     }
 
     /// Creates an object in [`NAMESPACE`].
     pub async fn create<K>(&self, object: Value)
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Serialize + Clone + std::fmt::Debug,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + DeserializeOwned
+            + Serialize
+            + Clone
+            + std::fmt::Debug,
     {
         let object: K = serde_json::from_value(object).unwrap();
-        Api::<K>::namespaced(self.client.clone(), NAMESPACE).create(&PostParams::default(), &object).await.unwrap();
+        Api::<K>::namespaced(self.client.clone(), NAMESPACE)
+            .create(&PostParams::default(), &object)
+            .await
+            .unwrap();
     }
 
     /// All objects that a label selector matches, in all namespaces.
@@ -367,7 +446,11 @@ impl World {
     where
         K: Resource<DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug,
     {
-        Api::<K>::all(self.client.clone()).list(&ListParams::default().labels(labels)).await.unwrap().items
+        Api::<K>::all(self.client.clone())
+            .list(&ListParams::default().labels(labels))
+            .await
+            .unwrap()
+            .items
     }
 
     /// The pods of a Deployment.
@@ -396,7 +479,13 @@ impl World {
 
     /// The notes of the events with this reason on objects whose name starts so.
     pub async fn notes(&self, prefix: &str, reason: &str) -> Vec<String> {
-        let of = |event: &Event| event.regarding.as_ref().and_then(|object| object.name.clone()).unwrap_or_default();
+        let of = |event: &Event| {
+            event
+                .regarding
+                .as_ref()
+                .and_then(|object| object.name.clone())
+                .unwrap_or_default()
+        };
         let events = self.list::<Event>("").await.into_iter();
         let matching = events.filter(|event| event.reason.as_deref() == Some(reason) && of(event).starts_with(prefix));
         matching.filter_map(|event| event.note).collect()

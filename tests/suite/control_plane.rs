@@ -68,32 +68,20 @@ async fn pods_are_scheduled_run_and_are_evicted_within_their_budget() {
         let (spec, status) = (pod.spec.as_ref().unwrap(), pod.status.as_ref().unwrap());
         assert_eq!(spec.node_name.as_deref(), Some(node));
         assert_eq!(status.phase.as_deref(), Some("Running"));
-        assert!(
-            status.pod_ip.is_some() && status.start_time.is_some(),
-            "{status:?}"
-        );
+        assert!(status.pod_ip.is_some() && status.start_time.is_some(), "{status:?}");
     }
 
-    budgets
-        .create(&PostParams::default(), &budget("web", 3))
-        .await
-        .unwrap();
+    budgets.create(&PostParams::default(), &budget("web", 3)).await.unwrap();
     until(&budgets, "web", disruptions_allowed(0)).await;
     let victim = running[0].name_any();
-    let refused = pods
-        .evict(&victim, &EvictParams::default())
-        .await
-        .unwrap_err();
+    let refused = pods.evict(&victim, &EvictParams::default()).await.unwrap_err();
     assert!(
         matches!(&refused, kube::Error::Api(status) if status.code == 429),
         "{refused}"
     );
 
     let relaxed = Patch::Merge(json!({"spec": {"minAvailable": 2}}));
-    budgets
-        .patch("web", &PatchParams::default(), &relaxed)
-        .await
-        .unwrap();
+    budgets.patch("web", &PatchParams::default(), &relaxed).await.unwrap();
     until(&budgets, "web", disruptions_allowed(1)).await;
     pods.evict(&victim, &EvictParams::default()).await.unwrap();
     until(&pods, &victim, is_deleted(&running[0].uid().unwrap())).await;
@@ -127,9 +115,7 @@ async fn a_node_that_fails_is_not_ready_until_it_recovers() {
         registered.spec
     );
     let usable = move |node: Option<&Node>| {
-        node.is_some_and(|node| {
-            ready_status(node) == Some("True") && !has_taint(node, "node.kubernetes.io/not-ready")
-        })
+        node.is_some_and(|node| ready_status(node) == Some("True") && !has_taint(node, "node.kubernetes.io/not-ready"))
     };
     until(&nodes, name, usable).await;
     until(&leases, name, |lease: Option<&Lease>| lease.is_some()).await;
@@ -156,8 +142,7 @@ async fn node_metrics_are_served_under_the_path_of_metrics_server() {
     metrics.set("measured-1", now, "300m", "1Gi").await.unwrap();
 
     let path = "/apis/metrics.k8s.io/v1beta1/nodes/measured-1";
-    let get =
-        || client.request::<serde_json::Value>(http::Request::get(path).body(Vec::new()).unwrap());
+    let get = || client.request::<serde_json::Value>(http::Request::get(path).body(Vec::new()).unwrap());
     let served = get().await.unwrap();
     assert_eq!(served["usage"], json!({"cpu": "300m", "memory": "1Gi"}));
     assert_eq!(served["timestamp"], "2026-01-02T03:04:05Z");
@@ -191,10 +176,7 @@ async fn an_early_exit_names_the_program_and_shows_its_log() {
         message.contains("kube-apiserver ended with exit status: 1"),
         "{message}"
     );
-    assert!(
-        message.contains("unknown flag: --no-such-flag"),
-        "{message}"
-    );
+    assert!(message.contains("unknown flag: --no-such-flag"), "{message}");
 }
 
 #[tokio::test]
@@ -206,10 +188,7 @@ async fn a_missing_binary_says_how_to_build_it() {
             ..Options::default()
         };
         let error = ControlPlane::start_with(&options).await.unwrap_err();
-        assert!(
-            error.to_string().contains("run `make control-plane`"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("run `make control-plane`"), "{error}");
     }
 }
 
@@ -320,8 +299,7 @@ fn quick() -> KubeletOptions {
 
 /// A node that only the pods of `group` run on.
 fn node_spec(name: &str, group: &str) -> NodeSpec {
-    let capacity = [("cpu", "4"), ("memory", "8Gi")]
-        .map(|(name, amount)| (name.to_owned(), amount.to_owned()));
+    let capacity = [("cpu", "4"), ("memory", "8Gi")].map(|(name, amount)| (name.to_owned(), amount.to_owned()));
     NodeSpec {
         name: name.to_owned(),
         labels: BTreeMap::from([("group".to_owned(), group.to_owned())]),
@@ -379,8 +357,7 @@ async fn until<K>(api: &Api<K>, name: &str, condition: impl Condition<K>)
 where
     K: Clone + Debug + Send + DeserializeOwned + Resource + 'static,
 {
-    let reached =
-        tokio::time::timeout(DEADLINE, await_condition(api.clone(), name, condition)).await;
+    let reached = tokio::time::timeout(DEADLINE, await_condition(api.clone(), name, condition)).await;
     match reached {
         Ok(result) => drop(result.unwrap()),
         Err(_) => panic!("{name} is not as it should be after {DEADLINE:?}"),
@@ -399,8 +376,7 @@ fn disruptions_allowed(wanted: i32) -> impl Condition<PodDisruptionBudget> {
     move |budget: Option<&PodDisruptionBudget>| {
         budget.is_some_and(|budget| {
             budget.status.as_ref().is_some_and(|status| {
-                status.observed_generation == budget.metadata.generation
-                    && status.disruptions_allowed == Some(wanted)
+                status.observed_generation == budget.metadata.generation && status.disruptions_allowed == Some(wanted)
             })
         })
     }
@@ -408,12 +384,7 @@ fn disruptions_allowed(wanted: i32) -> impl Condition<PodDisruptionBudget> {
 
 fn ready_status(node: &Node) -> Option<&str> {
     let conditions = node.status.as_ref()?.conditions.as_ref()?;
-    Some(
-        &conditions
-            .iter()
-            .find(|condition| condition.type_ == "Ready")?
-            .status,
-    )
+    Some(&conditions.iter().find(|condition| condition.type_ == "Ready")?.status)
 }
 
 /// Whether a process exists that is not a zombie.

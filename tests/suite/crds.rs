@@ -9,7 +9,9 @@ use kube::{
 
 /// The documents of a fixture.
 fn documents(file: &str) -> Vec<DynamicObject> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(file);
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(file);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_saphyr::from_multiple(&text).unwrap()
 }
@@ -32,10 +34,19 @@ async fn the_api_server_refuses_the_13_bad_configurations_and_names_the_field() 
         let annotations = object.metadata.annotations.clone().unwrap_or_default();
         let field = &annotations["test.autoscaler.vpsie.com/expect-field"];
         let name = object.metadata.name.clone().unwrap();
-        let error = api_of(&world.client, &object).create(&PostParams::default(), &object).await.expect_err(&name);
-        let kube::Error::Api(status) = error else { panic!("{name}: {error}") };
+        let error = api_of(&world.client, &object)
+            .create(&PostParams::default(), &object)
+            .await
+            .expect_err(&name);
+        let kube::Error::Api(status) = error else {
+            panic!("{name}: {error}")
+        };
         assert_eq!(status.code, 422, "{name}: {status:?}");
-        assert!(status.message.contains(field.as_str()), "{name}: {} does not name {field}", status.message);
+        assert!(
+            status.message.contains(field.as_str()),
+            "{name}: {} does not name {field}",
+            status.message
+        );
     }
 }
 
@@ -46,10 +57,15 @@ async fn the_api_server_takes_the_good_configurations_and_fills_in_defaults() {
     assert_eq!(good.len(), 9);
     for object in good {
         let name = object.metadata.name.clone().unwrap();
-        let created = api_of(&world.client, &object).create(&PostParams::default(), &object).await;
+        let created = api_of(&world.client, &object)
+            .create(&PostParams::default(), &object)
+            .await;
         let created = created.unwrap_or_else(|error| panic!("{name}: {error}"));
         if created.types.as_ref().unwrap().kind == "NodeGroup" {
-            assert!(created.data["spec"]["scaleDownPolicy"]["cooldownSeconds"].is_number(), "{name}");
+            assert!(
+                created.data["spec"]["scaleDownPolicy"]["cooldownSeconds"].is_number(),
+                "{name}"
+            );
             assert!(created.data["spec"]["scaleUpPolicy"]["enabled"].is_boolean(), "{name}");
         }
     }

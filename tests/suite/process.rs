@@ -24,8 +24,29 @@ impl Operator {
         let (kubeconfig, _) = world.addresses();
         let address = address.to_string();
         let child = Command::new(env!("CARGO_BIN_EXE_operator"))
-            .args(["run", "--log-level", "warn", "--metrics-addr", &address, "--health-addr", &address])
-            .args(["--vpsie-list-interval", "200ms", "--scan-interval", "1s", "--batch-idle", "100ms", "--batch-max", "1s", "--leader-election=false", "--kubeconfig"])
+            .args([
+                "run",
+                "--cluster",
+                "test",
+                "--log-level",
+                "warn",
+                "--metrics-addr",
+                &address,
+                "--health-addr",
+                &address,
+            ])
+            .args([
+                "--vpsie-list-interval",
+                "200ms",
+                "--scan-interval",
+                "1s",
+                "--batch-idle",
+                "100ms",
+                "--batch-max",
+                "1s",
+                "--leader-election=false",
+                "--kubeconfig",
+            ])
             .arg(kubeconfig)
             .stdin(Stdio::null())
             .spawn()
@@ -67,16 +88,28 @@ async fn probes_and_metrics_answer_and_sigterm_ends_it_cleanly() {
     // The port is free now; should somebody else take it before the operator does, the test fails and says so.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut operator = Operator::start_at(&world, address);
-    world.until("the operator is ready", async || get(address, "/readyz").is_some_and(|(status, _)| status == 200)).await;
+    world
+        .until("the operator is ready", async || {
+            get(address, "/readyz").is_some_and(|(status, _)| status == 200)
+        })
+        .await;
     world.until_size(1).await;
     assert_eq!(get(address, "/healthz").unwrap().0, 200);
     assert_eq!(get(address, "/ping").unwrap(), (200, "pong".to_owned()));
     let (status, metrics) = get(address, "/metrics").unwrap();
     assert_eq!(status, 200);
-    assert!(metrics.contains("vpsie_autoscaler_nodegroup_max_nodes{namespace=\"default\",nodegroup=\"general\"} 5"), "{metrics}");
-    let killed = Command::new("kill").args(["-TERM", &operator.0.id().to_string()]).status().unwrap();
+    assert!(
+        metrics.contains("vpsie_autoscaler_nodegroup_max_nodes{namespace=\"default\",nodegroup=\"general\"} 5"),
+        "{metrics}"
+    );
+    let killed = Command::new("kill")
+        .args(["-TERM", &operator.0.id().to_string()])
+        .status()
+        .unwrap();
     assert!(killed.success());
-    world.until("the operator has ended", async || get(address, "/ping").is_none()).await;
+    world
+        .until("the operator has ended", async || get(address, "/ping").is_none())
+        .await;
     assert_eq!(operator.0.wait().unwrap().code(), Some(0));
 }
 
@@ -86,10 +119,16 @@ async fn b32e_killed_between_the_create_and_the_write_of_its_outcome_one_vm() {
     world.credentials(&world.addresses().1).await;
     world.group("general", 0, 5, &["small-2"], json!({})).await;
     // The VM is made, and the answer comes when nobody listens any more.
-    world.mock.inject(Route::CreateVm, Fault::Delay(Duration::from_secs(3600)), Times::Next(1));
+    world
+        .mock
+        .inject(Route::CreateVm, Fault::Delay(Duration::from_secs(3600)), Times::Next(1));
     let operator = Operator::start(&world);
     world.deploy("web", 1, "500m", json!({})).await;
-    world.until("the VM is there, and its creator does not know", async || world.mock.vms().len() == 1).await;
+    world
+        .until("the VM is there, and its creator does not know", async || {
+            world.mock.vms().len() == 1
+        })
+        .await;
     operator.kill();
     world.mock.clear_faults();
     let _successor = Operator::start(&world);

@@ -1,6 +1,6 @@
 //! Required pod affinity and anti-affinity, as kube-scheduler's `InterPodAffinity` plugin judges them.
 //!
-//! Everything the plugin asks is how many pods of some kind there are in a topology domain. A [`Tally`] holds these
+//! Everything the plugin asks is how many pods of some kind there are in a topology domain. A `Tally` holds these
 //! numbers for one kind of pod and one topology key.
 
 use std::collections::BTreeMap;

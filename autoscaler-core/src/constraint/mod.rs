@@ -1,8 +1,8 @@
 //! Constraints of pods that depend on other pods or on volumes: host ports, volumes, topology spread and affinity to
 //! pods, with the semantics of kube-scheduler's Filter plugins.
 //!
-//! [`Rules`] are made once for a snapshot: which numbers there are to keep, and for every class of pods which of them it
-//! reads and which it moves. [`Counters`] are these numbers for one [`World`](crate::world::World). A class that none of
+//! `Rules` are made once for a snapshot: which numbers there are to keep, and for every class of pods which of them it
+//! reads and which it moves. `Counters` are these numbers for one [`World`](crate::world::World). A class that none of
 //! this concerns costs one test of a flag. Rules that look at one node alone are in [`fit`](crate::fit).
 
 pub mod affinity;

@@ -1,6 +1,6 @@
 //! Topology spread constraints with `DoNotSchedule`, as kube-scheduler's `PodTopologySpread` plugin judges them.
 //!
-//! A [`SpreadCounter`] holds the number of matching pods by domain and always knows the smallest one, so that a check
+//! A `SpreadCounter` holds the number of matching pods by domain and always knows the smallest one, so that a check
 //! costs the same however many domains there are.
 
 use crate::{selector::LabelSelector, symbol::Symbol};

@@ -1,8 +1,7 @@
 //! Volumes of a pod as kube-scheduler's plugins `VolumeRestrictions`, `NodeVolumeLimits`, `VolumeBinding` and
 //! `VolumeZone` judge them.
 //!
-//! What claims, volumes and storage classes mean is resolved when the snapshot is made (see
-//! [`claims`](super::claims)); here it is compared with a node. Storage capacities (CSIStorageCapacity), volume
+//! What claims, volumes and storage classes mean is resolved when the snapshot is made (see `claims`); here it is compared with a node. Storage capacities (CSIStorageCapacity), volume
 //! attachments that belong to no pod, and the translation of in-tree volumes to CSI drivers are not modelled.
 
 use crate::{

@@ -10,10 +10,7 @@ use super::{
     autoscaler::{NodeGroup, RemovalBudgets, VPSieNode},
     meta::{IntOrString, LabelSelector, LabelSelectorRequirement, ResourceList},
     node::Taint,
-    pod::{
-        Container, NodeSelector, PodAffinity, PodSpec, ResourceRequirements, Toleration,
-        TopologySpreadConstraint,
-    },
+    pod::{Container, NodeSelector, PodAffinity, PodSpec, ResourceRequirements, Toleration, TopologySpreadConstraint},
     tree::{Step, Tree},
     workload::PodDisruptionBudget,
 };
@@ -86,12 +83,7 @@ impl Checker {
         self.path.pop();
     }
 
-    fn each<T>(
-        &mut self,
-        name: &'static str,
-        elements: &[T],
-        mut check: impl FnMut(&mut Self, &T),
-    ) {
+    fn each<T>(&mut self, name: &'static str, elements: &[T], mut check: impl FnMut(&mut Self, &T)) {
         self.field(name, |checker| {
             for (index, element) in elements.iter().enumerate() {
                 checker.path.push(Step::Index(index));
@@ -103,11 +95,7 @@ impl Checker {
 
     fn one_of(&mut self, name: &'static str, value: &str, allowed: &[&str]) {
         if !allowed.contains(&value) {
-            let allowed: Vec<_> = allowed
-                .iter()
-                .filter(|text| !text.is_empty())
-                .copied()
-                .collect();
+            let allowed: Vec<_> = allowed.iter().filter(|text| !text.is_empty()).copied().collect();
             self.wrong(name, format!("{value:?} is none of {}", allowed.join(", ")));
         }
     }
@@ -186,16 +174,8 @@ impl Checker {
                 checker.field("globalSettings", |checker| {
                     let settings = &config.spec.global_settings;
                     checker.at_least("maxClusterWorkers", settings.max_cluster_workers, 0);
-                    checker.at_least(
-                        "maxConcurrentScaleUps",
-                        settings.max_concurrent_scale_ups,
-                        0,
-                    );
-                    checker.at_least(
-                        "maxConcurrentScaleDowns",
-                        settings.max_concurrent_scale_downs,
-                        0,
-                    );
+                    checker.at_least("maxConcurrentScaleUps", settings.max_concurrent_scale_ups, 0);
+                    checker.at_least("maxConcurrentScaleDowns", settings.max_concurrent_scale_downs, 0);
                     checker.removal_budgets(&settings.budgets);
                 });
             }),
@@ -225,12 +205,9 @@ impl Checker {
         };
         self.field("affinity", |checker| {
             if let Some(node) = &affinity.node_affinity {
-                let required = node
-                    .required_during_scheduling_ignored_during_execution
-                    .as_ref();
+                let required = node.required_during_scheduling_ignored_during_execution.as_ref();
                 checker.field("nodeAffinity", |checker| {
-                    checker
-                        .node_selector("requiredDuringSchedulingIgnoredDuringExecution", required);
+                    checker.node_selector("requiredDuringSchedulingIgnoredDuringExecution", required);
                 });
             }
             checker.pod_affinity("podAffinity", affinity.pod_affinity.as_ref());
@@ -264,9 +241,7 @@ impl Checker {
         if toleration.operator == "Exists" && !toleration.value.is_empty() {
             self.wrong("value", "has to be empty with the operator Exists");
         }
-        if matches!(toleration.operator.as_str(), "Gt" | "Lt")
-            && toleration.value.parse::<i64>().is_err()
-        {
+        if matches!(toleration.operator.as_str(), "Gt" | "Lt") && toleration.value.parse::<i64>().is_err() {
             let message = format!(
                 "{:?} is not an integer, as {} needs",
                 toleration.value, toleration.operator
@@ -292,11 +267,7 @@ impl Checker {
             &constraint.node_affinity_policy,
             INCLUSION_POLICIES,
         );
-        self.one_of(
-            "nodeTaintsPolicy",
-            &constraint.node_taints_policy,
-            INCLUSION_POLICIES,
-        );
+        self.one_of("nodeTaintsPolicy", &constraint.node_taints_policy, INCLUSION_POLICIES);
     }
 
     fn pod_affinity(&mut self, name: &'static str, affinity: Option<&PodAffinity>) {
@@ -331,40 +302,26 @@ impl Checker {
     fn node_selector(&mut self, name: &'static str, selector: Option<&NodeSelector>) {
         let Some(selector) = selector else { return };
         self.field(name, |checker| {
-            checker.each(
-                "nodeSelectorTerms",
-                &selector.node_selector_terms,
-                |checker, term| {
-                    checker.each(
-                        "matchExpressions",
-                        &term.match_expressions,
-                        |checker, requirement| {
-                            checker.requirement(requirement, Labels::Node);
-                        },
-                    );
-                    checker.each("matchFields", &term.match_fields, |checker, requirement| {
-                        checker.one_of("key", &requirement.key, &["metadata.name"]);
-                        checker.one_of("operator", &requirement.operator, &["In", "NotIn"]);
-                        if requirement.values.len() != 1 {
-                            checker.wrong("values", "has to be exactly one value");
-                        }
-                    });
-                },
-            );
+            checker.each("nodeSelectorTerms", &selector.node_selector_terms, |checker, term| {
+                checker.each("matchExpressions", &term.match_expressions, |checker, requirement| {
+                    checker.requirement(requirement, Labels::Node);
+                });
+                checker.each("matchFields", &term.match_fields, |checker, requirement| {
+                    checker.one_of("key", &requirement.key, &["metadata.name"]);
+                    checker.one_of("operator", &requirement.operator, &["In", "NotIn"]);
+                    if requirement.values.len() != 1 {
+                        checker.wrong("values", "has to be exactly one value");
+                    }
+                });
+            });
         });
     }
 
     fn requirement(&mut self, requirement: &LabelSelectorRequirement, labels: Labels) {
-        let LabelSelectorRequirement {
-            key,
-            operator,
-            values,
-        } = requirement;
+        let LabelSelectorRequirement { key, operator, values } = requirement;
         self.required("key", key);
         let wrong = match operator.as_str() {
-            "In" | "NotIn" if values.is_empty() => {
-                "has to have a value with the operators In and NotIn".to_owned()
-            }
+            "In" | "NotIn" if values.is_empty() => "has to have a value with the operators In and NotIn".to_owned(),
             "Exists" | "DoesNotExist" if !values.is_empty() => {
                 format!("has to be empty with the operator {operator}")
             }
@@ -436,10 +393,7 @@ impl Checker {
                 checker.at_least("minNodes", spec.min_nodes, 0);
                 checker.at_least("maxNodes", spec.max_nodes, 0);
                 if spec.min_nodes > spec.max_nodes {
-                    let message = format!(
-                        "{} is above maxNodes, which is {}",
-                        spec.min_nodes, spec.max_nodes
-                    );
+                    let message = format!("{} is above maxNodes, which is {}", spec.min_nodes, spec.max_nodes);
                     checker.wrong("minNodes", message);
                 }
             }
@@ -462,11 +416,7 @@ impl Checker {
                 let policy = &spec.scale_down_policy;
                 checker.percent("cpuThreshold", policy.cpu_threshold);
                 checker.percent("memoryThreshold", policy.memory_threshold);
-                checker.at_least(
-                    "stabilizationWindowSeconds",
-                    policy.stabilization_window_seconds,
-                    0,
-                );
+                checker.at_least("stabilizationWindowSeconds", policy.stabilization_window_seconds, 0);
                 checker.at_least("cooldownSeconds", policy.cooldown_seconds, 0);
                 checker.at_least("drainTimeoutSeconds", policy.drain_timeout_seconds, 0);
                 checker.removal_budgets(&policy.budgets);

@@ -100,10 +100,7 @@ impl<'t, E: Events<'t>> Composer<'t, E> {
     ///
     /// `element` gets each element of the list in the field `items` of the document as soon as it is read, so that the
     /// whole of a long list is never in memory; in the tree that is returned that list is empty.
-    pub(super) fn document(
-        &mut self,
-        mut element: impl FnMut(&Header, Tree<'t>),
-    ) -> Result<Option<Tree<'t>>, Syntax> {
+    pub(super) fn document(&mut self, mut element: impl FnMut(&Header, Tree<'t>)) -> Result<Option<Tree<'t>>, Syntax> {
         self.anchors.clear();
         let (event, at) = self.events.next()?;
         if matches!(event, Event::End) {
@@ -147,10 +144,7 @@ impl<'t, E: Events<'t>> Composer<'t, E> {
 
     fn value(&mut self, event: Event<'t>, at: Position, depth: usize) -> Result<Tree<'t>, Syntax> {
         if depth > MAX_DEPTH {
-            return Err(Syntax::new(
-                at,
-                format!("nested more than {MAX_DEPTH} levels deep"),
-            ));
+            return Err(Syntax::new(at, format!("nested more than {MAX_DEPTH} levels deep")));
         }
         let (value, anchor) = match event {
             Event::Scalar { scalar, anchor } => (Value::Scalar(scalar), anchor),
@@ -189,13 +183,7 @@ impl<'t, E: Events<'t>> Composer<'t, E> {
 
     fn key(&mut self) -> Result<Option<(Cow<'t, str>, Position)>, Syntax> {
         match self.events.next()? {
-            (
-                Event::Scalar {
-                    scalar,
-                    anchor: None,
-                },
-                at,
-            ) => Ok(Some((scalar.text, at))),
+            (Event::Scalar { scalar, anchor: None }, at) => Ok(Some((scalar.text, at))),
             (Event::MappingEnd, _) => Ok(None),
             (_, at) => Err(Syntax::new(
                 at,
@@ -209,10 +197,7 @@ impl<'t, E: Events<'t>> Composer<'t, E> {
             return Err(Syntax::new(at, "an alias inside of what it stands for"));
         };
         if depth + nesting(tree) > MAX_DEPTH {
-            return Err(Syntax::new(
-                at,
-                format!("nested more than {MAX_DEPTH} levels deep"),
-            ));
+            return Err(Syntax::new(at, format!("nested more than {MAX_DEPTH} levels deep")));
         }
         self.budget = charge(self.budget, tree, at)?;
         Ok(tree.clone())
@@ -286,21 +271,15 @@ impl<'t> Fields<'t> {
                 .map(|entry| shorten(&entry.key))
                 .unwrap_or_default();
             let at = self.key_positions.get(second).copied().unwrap_or_default();
-            return Err(Syntax::new(
-                at,
-                format!("the key {key:?} is here for the second time"),
-            ));
+            return Err(Syntax::new(at, format!("the key {key:?} is here for the second time")));
         }
         for tree in self.merged {
             let Value::Mapping(merged) = tree.value else {
                 continue;
             };
             let written: BTreeSet<_> = self.entries.iter().map(|entry| entry.key.clone()).collect();
-            self.entries.extend(
-                merged
-                    .into_iter()
-                    .filter(|entry| !written.contains(&entry.key)),
-            );
+            self.entries
+                .extend(merged.into_iter().filter(|entry| !written.contains(&entry.key)));
         }
         Ok(self.entries)
     }
@@ -309,22 +288,15 @@ impl<'t> Fields<'t> {
     fn first_repetition(&self) -> Option<usize> {
         if self.entries.len() <= 16 {
             // The usual case, without a set.
-            return self
-                .entries
-                .iter()
-                .enumerate()
-                .skip(1)
-                .find_map(|(index, entry)| {
-                    self.entries
-                        .iter()
-                        .take(index)
-                        .any(|before| before.key == entry.key)
-                        .then_some(index)
-                });
+            return self.entries.iter().enumerate().skip(1).find_map(|(index, entry)| {
+                self.entries
+                    .iter()
+                    .take(index)
+                    .any(|before| before.key == entry.key)
+                    .then_some(index)
+            });
         }
         let mut seen = BTreeSet::new();
-        self.entries
-            .iter()
-            .position(|entry| !seen.insert(entry.key.as_ref()))
+        self.entries.iter().position(|entry| !seen.insert(entry.key.as_ref()))
     }
 }

@@ -79,11 +79,7 @@ impl ReadErrors {
     /// # Errors
     /// These errors, when there are any.
     pub fn into_result(self) -> Result<(), Self> {
-        if self.errors.is_empty() {
-            Ok(())
-        } else {
-            Err(self)
-        }
+        if self.errors.is_empty() { Ok(()) } else { Err(self) }
     }
 }
 

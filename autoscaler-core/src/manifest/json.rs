@@ -69,10 +69,7 @@ impl<'t> Json<'t> {
     }
 
     fn fail<T>(&mut self, message: impl std::fmt::Display) -> Result<T, Syntax> {
-        Err(Syntax::new(
-            self.position(),
-            format!("not valid JSON: {message}"),
-        ))
+        Err(Syntax::new(self.position(), format!("not valid JSON: {message}")))
     }
 
     fn skip_blanks(&mut self) {
@@ -104,8 +101,7 @@ impl<'t> Json<'t> {
             }
             _ => {
                 let rest = self.rest();
-                let length = rest
-                    .find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '+' | '-' | '.'));
+                let length = rest.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '+' | '-' | '.'));
                 let word = rest.get(..length.unwrap_or(rest.len())).unwrap_or_default();
                 if !matches!(word, "null" | "true" | "false") && !is_number(word) {
                     return self.fail("expected a value");
@@ -272,10 +268,7 @@ impl<'t> Events<'t> for Json<'t> {
 
 /// The position after some more text.
 pub(super) fn advance(at: Position, text: &str) -> Position {
-    let Position {
-        mut line,
-        mut column,
-    } = at;
+    let Position { mut line, mut column } = at;
     for byte in text.bytes() {
         match byte {
             b'\n' => {

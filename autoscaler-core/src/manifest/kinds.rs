@@ -126,10 +126,7 @@ const BUILT_IN: &[(&str, &[&str])] = &[
         ],
     ),
     ("node.k8s.io", &["RuntimeClass"]),
-    (
-        "policy",
-        &["Eviction", "PodDisruptionBudget", "PodSecurityPolicy"],
-    ),
+    ("policy", &["Eviction", "PodDisruptionBudget", "PodSecurityPolicy"]),
     (
         "rbac.authorization.k8s.io",
         &["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"],
@@ -165,10 +162,7 @@ const BUILT_IN: &[(&str, &[&str])] = &[
         ],
     ),
     ("storagemigration.k8s.io", &["StorageVersionMigration"]),
-    (
-        autoscaler::GROUP,
-        &["AutoscalerConfig", "NodeGroup", "VPSieNode"],
-    ),
+    (autoscaler::GROUP, &["AutoscalerConfig", "NodeGroup", "VPSieNode"]),
 ];
 
 /// Says what is done with objects of a kind.
@@ -185,10 +179,7 @@ pub(super) fn classify(api_version: &str, kind: &str) -> Result<Class, UnknownKi
             message,
         })
     };
-    if version.is_empty()
-        || version.contains('/')
-        || (group.is_empty() && api_version.contains('/'))
-    {
+    if version.is_empty() || version.contains('/') || (group.is_empty() && api_version.contains('/')) {
         return wrong_version(format!("{api_version:?} is not GROUP/VERSION"));
     }
     let Some((_, kinds)) = BUILT_IN.iter().find(|(name, _)| *name == group) else {
@@ -205,10 +196,7 @@ pub(super) fn classify(api_version: &str, kind: &str) -> Result<Class, UnknownKi
             message: unknown_kind(api_version, kind, kinds),
         });
     }
-    match KINDS
-        .iter()
-        .find(|known| known.group == group && known.name == kind)
-    {
+    match KINDS.iter().find(|known| known.group == group && known.name == kind) {
         Some(known) if known.version == version => Ok(Class::Read(known)),
         Some(known) => wrong_version(format!(
             "{kind} is read in version {}, not {api_version}",
@@ -227,10 +215,7 @@ fn classify_foreign(api_version: &str, group: &str, kind: &str) -> Result<Class,
             .iter()
             .any(|ours| ours.group == autoscaler::GROUP && ours.name == kind)
     {
-        format!(
-            "{kind} is in API group {}, not in {group}",
-            autoscaler::GROUP
-        )
+        format!("{kind} is in API group {}, not in {group}", autoscaler::GROUP)
     } else if kind.is_empty() || !kind.chars().all(|c| c.is_ascii_alphanumeric()) {
         return Err(UnknownKind {
             field: "kind",
@@ -268,12 +253,9 @@ fn is_version(version: &str) -> bool {
         return false;
     };
     let stage = rest.trim_start_matches(|c: char| c.is_ascii_digit());
-    let number = stage
-        .strip_prefix("alpha")
-        .or_else(|| stage.strip_prefix("beta"));
+    let number = stage.strip_prefix("alpha").or_else(|| stage.strip_prefix("beta"));
     stage.len() < rest.len()
-        && (stage.is_empty()
-            || number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit())))
+        && (stage.is_empty() || number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit())))
 }
 
 /// How many letters have to be added, removed or replaced to turn one word into the other (Levenshtein), capped for

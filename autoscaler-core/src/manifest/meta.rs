@@ -125,14 +125,14 @@ impl<'de> Deserialize<'de> for IntOrString {
             }
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<IntOrString, E> {
-                let number = i32::try_from(number)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(number), &self))?;
+                let number =
+                    i32::try_from(number).map_err(|_| E::invalid_value(de::Unexpected::Signed(number), &self))?;
                 Ok(IntOrString::Int(number))
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<IntOrString, E> {
-                let number = i32::try_from(number)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))?;
+                let number =
+                    i32::try_from(number).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))?;
                 Ok(IntOrString::Int(number))
             }
 

@@ -54,10 +54,7 @@ use self::{
     pod::Pod,
     storage::{CsiNode, PersistentVolume, PersistentVolumeClaim, StorageClass},
     tree::{Mismatch, Tree},
-    workload::{
-        DaemonSet, Deployment, Job, Namespace, PodDisruptionBudget, PriorityClass, ReplicaSet,
-        StatefulSet,
-    },
+    workload::{DaemonSet, Deployment, Job, Namespace, PodDisruptionBudget, PriorityClass, ReplicaSet, StatefulSet},
 };
 
 /// A text with the name that messages give it.

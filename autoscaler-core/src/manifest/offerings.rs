@@ -110,17 +110,9 @@ impl Reader<'_> {
             .get("error")
             .is_some_and(|error| from_tree::<Flag>(error).is_ok_and(|Flag(failed)| failed));
         if failed {
-            let said = tree
-                .get("message")
-                .and_then(Tree::as_str)
-                .unwrap_or("nothing");
+            let said = tree.get("message").and_then(Tree::as_str).unwrap_or("nothing");
             let message = format!("the reply reports a failure; it says: {said}");
-            return self.report(
-                tree.at,
-                String::new(),
-                &[Step::Field("error".into())],
-                message,
-            );
+            return self.report(tree.at, String::new(), &[Step::Field("error".into())], message);
         }
         let (list, mut path) = match tree.get("data") {
             Some(data) => (data, vec![Step::Field("data".into())]),
@@ -133,31 +125,18 @@ impl Reader<'_> {
                 }
                 _ => format!("expected a list of offerings, found {}", list.describe()),
             };
-            return self.report(
-                list.at,
-                String::new(),
-                &[Step::Field("data".into())],
-                message,
-            );
+            return self.report(list.at, String::new(), &[Step::Field("data".into())], message);
         };
         for (index, element) in elements.iter().enumerate() {
             path.push(Step::Index(index));
             if let Err(mismatch) = self.offering(element) {
-                let label = match from_tree::<Written>(element)
-                    .ok()
-                    .and_then(|written| written.id())
-                {
+                let label = match from_tree::<Written>(element).ok().and_then(|written| written.id()) {
                     Some(id) => format!("offering {id}"),
                     None => format!("offering {} of the list", index + 1),
                 };
                 let mut full = path.clone();
                 full.extend(mismatch.path.into_iter().rev());
-                self.report(
-                    mismatch.at.unwrap_or(element.at),
-                    label,
-                    &full,
-                    mismatch.message,
-                );
+                self.report(mismatch.at.unwrap_or(element.at), label, &full, mismatch.message);
             }
             path.pop();
         }
@@ -190,10 +169,7 @@ impl Reader<'_> {
         let memory = amount("ram", written.ram, Bytes::MIB)?;
         let disk = amount(
             "disk",
-            written
-                .disk
-                .or(written.ssd)
-                .or(Some(Number(Some("0".to_owned())))),
+            written.disk.or(written.ssd).or(Some(Number(Some("0".to_owned())))),
             Bytes::GIB,
         )?;
         if cpu == 0 {
@@ -209,8 +185,9 @@ impl Reader<'_> {
             .and_then(Number::float)
             .filter(|hourly| *hourly > 0.0 || monthly.is_none());
         let hourly_price = match (hourly, monthly) {
-            (Some(hourly), _) => HourlyPrice::from_hourly(hourly)
-                .ok_or_else(|| wrong("hourly_price", "is too large"))?,
+            (Some(hourly), _) => {
+                HourlyPrice::from_hourly(hourly).ok_or_else(|| wrong("hourly_price", "is too large"))?
+            }
             (None, Some(monthly)) => {
                 HourlyPrice::from_monthly(monthly).ok_or_else(|| wrong("price", "is too large"))?
             }
@@ -223,10 +200,7 @@ impl Reader<'_> {
             .map(DatacenterId::new);
         let id = OfferingId::new(id);
         if !self.seen.insert((id.clone(), datacenter.clone())) {
-            return Err(wrong(
-                "id",
-                "is that of an earlier offering for the same datacenter",
-            ));
+            return Err(wrong("id", "is that of an earlier offering for the same datacenter"));
         }
         self.offerings.push(Offering {
             id,
@@ -287,8 +261,7 @@ impl<'de> Deserialize<'de> for Number {
         }
         // A quantity's suffix would mean another unit than the one that the API has for the field.
         let digits = text.strip_prefix('+').unwrap_or(text);
-        let decimal = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.')
-            && digits.parse::<f64>().is_ok();
+        let decimal = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.') && digits.parse::<f64>().is_ok();
         if !decimal {
             return Err(de::Error::custom(format_args!(
                 "{text:?} is not a number, or it is negative"
@@ -394,12 +367,7 @@ mod tests {
         );
         let first = &offerings[0];
         assert_eq!(
-            (
-                first.id.as_str(),
-                first.name.as_str(),
-                first.cpu,
-                first.memory
-            ),
+            (first.id.as_str(), first.name.as_str(), first.cpu, first.memory),
             ("7", "S", MilliCpu(500), Bytes(Bytes::GIB))
         );
         assert_eq!(
@@ -413,11 +381,7 @@ mod tests {
         );
         let second = &offerings[1];
         assert_eq!(
-            (
-                second.name.as_str(),
-                second.available,
-                second.hourly_price.nanos()
-            ),
+            (second.name.as_str(), second.available, second.hourly_price.nanos()),
             ("m", false, 100_000_000)
         );
         assert_eq!(second.disk, Bytes(160 * Bytes::GIB + Bytes::GIB / 2));
@@ -433,19 +397,15 @@ mod tests {
     #[test]
     fn the_sample_replies_are_read() {
         assert_eq!(
-            read(include_str!(
-                "../../../examples/clusters/scale-up/offerings.json"
-            ))
-            .unwrap()
-            .len(),
+            read(include_str!("../../../examples/clusters/scale-up/offerings.json"))
+                .unwrap()
+                .len(),
             4
         );
         assert_eq!(
-            read(include_str!(
-                "../../../examples/clusters/mixed/offerings.json"
-            ))
-            .unwrap()
-            .len(),
+            read(include_str!("../../../examples/clusters/mixed/offerings.json"))
+                .unwrap()
+                .len(),
             5
         );
     }
@@ -469,16 +429,11 @@ mod tests {
             "offerings.json:1: data: expected a list of offerings, found the boolean true"
         );
         assert_eq!(
-            read("{\"error\": true, \"code\": 401, \"message\": \"bad token\", \"data\": []}")
-                .unwrap_err(),
+            read("{\"error\": true, \"code\": 401, \"message\": \"bad token\", \"data\": []}").unwrap_err(),
             "offerings.json:1: error: the reply reports a failure; it says: bad token"
         );
         assert!(read("[] []").unwrap_err().contains("offerings.json:1: "));
-        assert!(
-            read("[{\"id\": \"a\"")
-                .unwrap_err()
-                .contains("not valid JSON")
-        );
+        assert!(read("[{\"id\": \"a\"").unwrap_err().contains("not valid JSON"));
     }
 
     #[test]
@@ -499,28 +454,16 @@ mod tests {
             of(&base.replace("\"cpu\": 1, ", "")),
             "offerings.json:3: offering b: data[1].cpu: is missing"
         );
-        assert!(
-            of(&base.replace("512", "-512"))
-                .contains("data[1].ram: \"-512\" is not a number, or it is negative")
-        );
-        assert!(
-            of(&base.replace("512", "\"512Mi\""))
-                .contains("data[1].ram: \"512Mi\" is not a number")
-        );
+        assert!(of(&base.replace("512", "-512")).contains("data[1].ram: \"-512\" is not a number, or it is negative"));
+        assert!(of(&base.replace("512", "\"512Mi\"")).contains("data[1].ram: \"512Mi\" is not a number"));
         assert!(of(&base.replace("512", "0")).contains("data[1].ram: is zero"));
-        assert!(
-            of(&base.replace("512", "[1]"))
-                .contains("data[1].ram: expected a string or a number, found sequence")
-        );
+        assert!(of(&base.replace("512", "[1]")).contains("data[1].ram: expected a string or a number, found sequence"));
         assert!(of(&base.replace("512", "1e300")).contains("data[1].ram: "));
         assert!(
             of(&base.replace("\"price\": 1", "\"price\": null"))
                 .contains("data[1].hourly_price: is missing, and so is price")
         );
-        assert!(
-            of(&format!("{base}, \"available\": \"maybe\""))
-                .contains("data[1].available: expected true or false")
-        );
+        assert!(of(&format!("{base}, \"available\": \"maybe\"")).contains("data[1].available: expected true or false"));
         assert!(of("1: 2").contains("not valid JSON"));
     }
 }

@@ -89,10 +89,7 @@ impl<'t> Documents<'t> {
     }
 
     /// The next document, and before it each element of its list `items`: see [`Composer::document`].
-    pub(super) fn next(
-        &mut self,
-        element: impl FnMut(&Header, Tree<'t>),
-    ) -> Result<Option<Tree<'t>>, Syntax> {
+    pub(super) fn next(&mut self, element: impl FnMut(&Header, Tree<'t>)) -> Result<Option<Tree<'t>>, Syntax> {
         if let Some(yaml) = &mut self.yaml {
             return yaml.document(element);
         }
@@ -163,10 +160,7 @@ impl Reader<'_> {
             return Ok(true);
         }
         self.document = document;
-        let place = Place {
-            document,
-            item: None,
-        };
+        let place = Place { document, item: None };
         if count == 0 {
             self.object(tree, None, place);
             return Ok(true);
@@ -174,15 +168,8 @@ impl Reader<'_> {
         let list = self.type_of(&tree, None, place);
         match &list {
             Some((_, kind)) if !kind.ends_with("List") => {
-                let message =
-                    format!("an object of kind {kind} does not have items; is it a List?");
-                self.refuse(
-                    &tree,
-                    Some(kind),
-                    place,
-                    &[Step::Field("items".into())],
-                    message,
-                );
+                let message = format!("an object of kind {kind} does not have items; is it a List?");
+                self.refuse(&tree, Some(kind), place, &[Step::Field("items".into())], message);
             }
             Some((api_version, kind)) => {
                 let inherited = item_type(api_version, kind);
@@ -201,9 +188,7 @@ impl Reader<'_> {
             return;
         };
         if let Some(item) = kind.strip_suffix("List")
-            && (kind == "List"
-                || tree.get("items").is_some()
-                || classify(&api_version, &kind).is_err())
+            && (kind == "List" || tree.get("items").is_some() || classify(&api_version, &kind).is_err())
             && (kind == "List" || classify(&api_version, item).is_ok())
         {
             let elements = match tree.take_sequence("items") {
@@ -257,19 +242,12 @@ impl Reader<'_> {
                 self.into.push(object);
             }
             Ok(Class::Skip) => {
-                *self
-                    .into
-                    .skipped
-                    .entry(format!("{api_version}/{kind}"))
-                    .or_default() += 1;
+                *self.into.skipped.entry(format!("{api_version}/{kind}")).or_default() += 1;
             }
             // A List was dealt with above.
             Ok(Class::List) => {}
             Ok(Class::Status) => {
-                let said = tree
-                    .get("message")
-                    .and_then(Tree::as_str)
-                    .unwrap_or("nothing");
+                let said = tree.get("message").and_then(Tree::as_str).unwrap_or("nothing");
                 let message = format!(
                     "not an object but the answer to a request that failed; it says: {}",
                     shorten(said)
@@ -289,12 +267,7 @@ impl Reader<'_> {
     }
 
     /// API version and kind of an object; when they are missing or malformed, the error is reported.
-    fn type_of(
-        &mut self,
-        tree: &Tree<'_>,
-        inherited: Option<&TypeMeta>,
-        place: Place,
-    ) -> Option<TypeMeta> {
+    fn type_of(&mut self, tree: &Tree<'_>, inherited: Option<&TypeMeta>, place: Place) -> Option<TypeMeta> {
         if !matches!(tree.value, Value::Mapping(_)) {
             let message = format!("expected an object, found {}", tree.describe());
             self.refuse(tree, None, place, &[], message);
@@ -335,14 +308,7 @@ impl Reader<'_> {
         );
     }
 
-    fn refuse(
-        &mut self,
-        tree: &Tree<'_>,
-        kind: Option<&str>,
-        place: Place,
-        path: &[Step],
-        message: String,
-    ) {
+    fn refuse(&mut self, tree: &Tree<'_>, kind: Option<&str>, place: Place, path: &[Step], message: String) {
         self.report(tree.locate(path), label(tree, kind, place), path, message);
     }
 
@@ -365,9 +331,7 @@ fn is_typed(tree: &Tree<'_>) -> bool {
 
 /// What the elements of a list are that do not say so themselves.
 fn item_type(api_version: &str, list_kind: &str) -> Option<TypeMeta> {
-    let kind = list_kind
-        .strip_suffix("List")
-        .filter(|kind| !kind.is_empty())?;
+    let kind = list_kind.strip_suffix("List").filter(|kind| !kind.is_empty())?;
     Some((api_version.to_owned(), kind.to_owned()))
 }
 
@@ -380,10 +344,7 @@ fn label(tree: &Tree<'_>, kind: Option<&str>, place: Place) -> String {
             .and_then(Tree::as_str)
     };
     let kind = kind.map(shorten);
-    let Some(name) = metadata("name")
-        .filter(|name| !name.is_empty())
-        .map(shorten)
-    else {
+    let Some(name) = metadata("name").filter(|name| !name.is_empty()).map(shorten) else {
         let place = match item {
             Some(item) => format!("document {document}, item {item}"),
             None => format!("document {document}"),
@@ -392,10 +353,7 @@ fn label(tree: &Tree<'_>, kind: Option<&str>, place: Place) -> String {
     };
     let kind = kind.unwrap_or("object".into());
     let known = super::KINDS.iter().find(|known| known.name == kind);
-    let namespace = match (
-        metadata("namespace").filter(|namespace| !namespace.is_empty()),
-        known,
-    ) {
+    let namespace = match (metadata("namespace").filter(|namespace| !namespace.is_empty()), known) {
         (_, Some(known)) if !known.namespaced => None,
         (None, Some(_)) => Some("default"),
         (namespace, _) => namespace,

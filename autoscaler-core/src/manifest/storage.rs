@@ -3,8 +3,8 @@
 use super::{
     meta::{ObjectMeta, ResourceList},
     pod::{
-        AwsElasticBlockStoreVolumeSource, GcePersistentDiskVolumeSource, HostPathVolumeSource,
-        IscsiVolumeSource, NodeSelector, RbdVolumeSource,
+        AwsElasticBlockStoreVolumeSource, GcePersistentDiskVolumeSource, HostPathVolumeSource, IscsiVolumeSource,
+        NodeSelector, RbdVolumeSource,
     },
 };
 

@@ -89,10 +89,7 @@ fn lists_of_any_kind_typed_lists_and_nested_lists() {
     let text = "apiVersion: v1\nitems:\n- apiVersion: v1\n  kind: Pod\n  metadata: {name: a, namespace: x}\n- apiVersion: v1\n  kind: List\n  items:\n  - apiVersion: v1\n    kind: NodeList\n    items:\n    - metadata: {name: n1}\nkind: List\n";
     let read = objects(text);
     assert_eq!(
-        (
-            read.pods[0].metadata.full_name(),
-            read.nodes[0].metadata.name.as_str()
-        ),
+        (read.pods[0].metadata.full_name(), read.nodes[0].metadata.name.as_str()),
         ("x/a".to_owned(), "n1")
     );
 
@@ -103,8 +100,7 @@ fn lists_of_any_kind_typed_lists_and_nested_lists() {
     ] {
         assert_eq!(objects(text).pods.len(), 2);
     }
-    let metrics =
-        "apiVersion: metrics.k8s.io/v1beta1\nkind: PodMetricsList\nitems:\n- metadata: {name: a}\n";
+    let metrics = "apiVersion: metrics.k8s.io/v1beta1\nkind: PodMetricsList\nitems:\n- metadata: {name: a}\n";
     assert_eq!(
         objects(metrics).skipped,
         BTreeMap::from([("metrics.k8s.io/v1beta1/PodMetrics".to_owned(), 1)])
@@ -127,9 +123,7 @@ fn kinds_that_are_not_read_are_counted() {
     ];
     assert_eq!(
         objects.skipped,
-        expected
-            .map(|(kind, count)| (kind.to_owned(), count))
-            .into()
+        expected.map(|(kind, count)| (kind.to_owned(), count)).into()
     );
 }
 
@@ -148,23 +142,18 @@ fn kinds_that_nobody_has_are_refused() {
         of("autoscaler.vpsie.com/v1alpha1", "NodeGruop"),
         "dump.yaml:2: NodeGruop x: kind: there is no kind \"NodeGruop\" in autoscaler.vpsie.com/v1alpha1; is it NodeGroup?"
     );
-    assert!(
-        of("v1", "Deployment")
-            .ends_with("there is no kind \"Deployment\" in v1; Deployment is in the group apps")
-    );
+    assert!(of("v1", "Deployment").ends_with("there is no kind \"Deployment\" in v1; Deployment is in the group apps"));
     assert!(of("apps/v1", "Pod").ends_with("Pod is in the core group, v1"));
     assert!(
-        of("autoscaler.vpsie.com/v1alpha2", "NodeGroup").contains(
-            "apiVersion: NodeGroup is read in version autoscaler.vpsie.com/v1alpha1, not"
-        )
+        of("autoscaler.vpsie.com/v1alpha2", "NodeGroup")
+            .contains("apiVersion: NodeGroup is read in version autoscaler.vpsie.com/v1alpha1, not")
     );
     assert!(
         of("policy/v1beta1", "PodDisruptionBudget")
             .contains("PodDisruptionBudget is read in version policy/v1, not policy/v1beta1")
     );
     assert!(
-        of("autoscaling.vpsie.com/v1alpha1", "NodeGroup")
-            .contains("NodeGroup is in API group autoscaler.vpsie.com")
+        of("autoscaling.vpsie.com/v1alpha1", "NodeGroup").contains("NodeGroup is in API group autoscaler.vpsie.com")
     );
     assert!(of("aps/v1", "Deployment").contains("there is no API group \"aps\""));
     assert!(of("v1/", "Pod").contains("is not GROUP/VERSION"));
@@ -211,11 +200,13 @@ fn objects_without_kind_version_or_name_are_refused() {
         errors("---\njust text\n"),
         "dump.yaml:2: document 1: expected an object, found the string \"just text\""
     );
-    assert!(errors("apiVersion: v1\nkind: Pod\nitems:\n- apiVersion: v1\n  kind: Node\n  metadata: {name: n}\n").contains("an object of kind Pod does not have items"));
     assert!(
-        errors("apiVersion: v1\nkind: PodList\nitems: 3\n").contains(
-            "dump.yaml:3: PodList (document 1): items: expected a list, found the number 3"
-        )
+        errors("apiVersion: v1\nkind: Pod\nitems:\n- apiVersion: v1\n  kind: Node\n  metadata: {name: n}\n")
+            .contains("an object of kind Pod does not have items")
+    );
+    assert!(
+        errors("apiVersion: v1\nkind: PodList\nitems: 3\n")
+            .contains("dump.yaml:3: PodList (document 1): items: expected a list, found the number 3")
     );
 }
 
@@ -229,7 +220,9 @@ fn the_sentence_of_a_bad_quantity() {
     assert_eq!((error.line, error.column), (14, 14));
     assert_eq!(error.field, "spec.containers[0].resources.requests.cpu");
     assert_eq!(error.object, "Pod default/web");
-    assert!(errors.to_string().starts_with("dump.yaml:14: Pod default/web: spec.containers[0].resources.requests.cpu: \"10x\" is not a quantity: "));
+    assert!(errors.to_string().starts_with(
+        "dump.yaml:14: Pod default/web: spec.containers[0].resources.requests.cpu: \"10x\" is not a quantity: "
+    ));
     assert!(into.is_empty());
 }
 
@@ -292,23 +285,19 @@ fn values_of_a_wrong_type_say_what_they_should_be() {
         );
     }
     assert!(of("labels: [a]").contains("metadata.labels: expected a mapping, found a list"));
-    assert!(
-        of("generation: one")
-            .contains("metadata.generation: expected an integer, found the string \"one\"")
-    );
+    assert!(of("generation: one").contains("metadata.generation: expected an integer, found the string \"one\""));
     assert!(of("creationTimestamp: yesterday").contains("metadata.creationTimestamp: "));
     assert!(
-        errors(&pod("  priority: 99999999999\n"))
-            .contains("spec.priority: expected i32, found integer `99999999999`")
+        errors(&pod("  priority: 99999999999\n")).contains("spec.priority: expected i32, found integer `99999999999`")
     );
-    assert!(errors(&pod("  hostNetwork: maybe\n")).contains("dump.yaml:6: Pod default/web: spec.hostNetwork: expected true or false, found the string \"maybe\""));
+    assert!(errors(&pod("  hostNetwork: maybe\n")).contains(
+        "dump.yaml:6: Pod default/web: spec.hostNetwork: expected true or false, found the string \"maybe\""
+    ));
     assert!(
         errors(&pod(
             "  containers:\n  - name: a\n    resources: {requests: {nvidia.com/gpu: one}}\n"
         ))
-        .contains(
-            "spec.containers[0].resources.requests[\"nvidia.com/gpu\"]: \"one\" is not a quantity"
-        )
+        .contains("spec.containers[0].resources.requests[\"nvidia.com/gpu\"]: \"one\" is not a quantity")
     );
 }
 
@@ -394,18 +383,11 @@ fn what_a_pod_holds() {
         .as_ref()
         .unwrap()
         .required_during_scheduling_ignored_during_execution[0];
-    assert_eq!(
-        anti.namespace_selector,
-        Some(meta::LabelSelector::default())
-    );
+    assert_eq!(anti.namespace_selector, Some(meta::LabelSelector::default()));
     assert_eq!(pod.spec.topology_spread_constraints[0].min_domains, Some(3));
     assert!(pod.spec.volumes[0].empty_dir.is_some() && pod.spec.volumes[1].host_path.is_some());
     assert_eq!(
-        pod.spec.volumes[4]
-            .aws_elastic_block_store
-            .as_ref()
-            .unwrap()
-            .volume_id,
+        pod.spec.volumes[4].aws_elastic_block_store.as_ref().unwrap().volume_id,
         "e"
     );
     assert_eq!(
@@ -463,7 +445,10 @@ fn policies_have_their_defaults_and_keep_an_explicit_false() {
         set.scale_down_policy.budgets.drain,
         Some(IntOrString::String("25%".to_owned()))
     );
-    let config = objects("apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: AutoscalerConfig\nmetadata: {name: default}\n").autoscaler_configs.remove(0);
+    let config =
+        objects("apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: AutoscalerConfig\nmetadata: {name: default}\n")
+            .autoscaler_configs
+            .remove(0);
     let settings = &config.spec.global_settings;
     assert_eq!(
         (
@@ -474,11 +459,7 @@ fn policies_have_their_defaults_and_keep_an_explicit_false() {
         (10, "price,least-waste", true)
     );
     let written = "apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: AutoscalerConfig\nmetadata: {name: default}\nspec: {globalSettings: {ignoreDaemonSetsUtilization: true, scaleDownUnreadyEnabled: false}}\n";
-    let settings = objects(written)
-        .autoscaler_configs
-        .remove(0)
-        .spec
-        .global_settings;
+    let settings = objects(written).autoscaler_configs.remove(0).spec.global_settings;
     assert!(settings.ignore_daemon_sets_utilization && !settings.scale_down_unready_enabled);
 }
 
@@ -494,10 +475,11 @@ fn node_groups_that_the_api_server_would_refuse() {
     assert!(of("  maxNodes: 5\n", "").contains("NodeGroup ns/g: spec.maxNodes: is missing"));
     assert!(of("[small-2]", "[]").contains("spec.offeringIDs: has to name at least one offering"));
     assert!(of("[small-2]", "[a, '']").contains("spec.offeringIDs[1]: is empty"));
-    assert!(of("dc\n", "dc\n  taints: [{key: a, effect: NoSchedul}]\n").contains("spec.taints[0].effect: \"NoSchedul\" is none of NoSchedule, PreferNoSchedule, NoExecute"));
     assert!(
-        of("dc\n", "dc\n  reserved: {cpu: -1}\n").contains("spec.reserved.cpu: -1 is negative")
+        of("dc\n", "dc\n  taints: [{key: a, effect: NoSchedul}]\n")
+            .contains("spec.taints[0].effect: \"NoSchedul\" is none of NoSchedule, PreferNoSchedule, NoExecute")
     );
+    assert!(of("dc\n", "dc\n  reserved: {cpu: -1}\n").contains("spec.reserved.cpu: -1 is negative"));
     assert!(of("dc\n", "dc\n  scaleDownPolicy: {cpuThreshold: 101, budgets: {drain: 10 percent}}\n").contains("spec.scaleDownPolicy.cpuThreshold: 101 is not a percentage from 0 to 100\ndump.yaml:10: NodeGroup ns/g: spec.scaleDownPolicy.budgets.drain: \"10 percent\" is neither"));
 }
 
@@ -510,36 +492,33 @@ fn pods_that_the_api_server_would_refuse() {
         ))
     };
     let path = "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0]";
-    assert!(
-        selector("{key: a, operator: Is, values: [b]}").contains(&format!(
-            "{path}.operator: \"Is\" is none of In, NotIn, Exists, DoesNotExist, Gt, Lt"
-        ))
-    );
+    assert!(selector("{key: a, operator: Is, values: [b]}").contains(&format!(
+        "{path}.operator: \"Is\" is none of In, NotIn, Exists, DoesNotExist, Gt, Lt"
+    )));
     assert!(
         selector("{key: a, operator: Gt, values: ['1', '2']}")
             .contains(&format!("{path}.values: has to be exactly one integer"))
     );
-    assert!(
-        selector("{key: a, operator: Lt, values: ['1.5']}").contains("\"1.5\" is not an integer")
-    );
+    assert!(selector("{key: a, operator: Lt, values: ['1.5']}").contains("\"1.5\" is not an integer"));
     assert!(selector("{key: a, operator: In}").contains("has to have a value"));
     assert!(selector("{key: a, operator: Exists, values: [b]}").contains("has to be empty"));
     assert!(
         of("  tolerations: [{key: a, operator: Equals}]")
             .contains("spec.tolerations[0].operator: \"Equals\" is none of Equal, Exists, Gt, Lt")
     );
-    assert!(
-        of("  tolerations: [{key: a, effect: Never}]")
-            .contains("spec.tolerations[0].effect: \"Never\"")
-    );
+    assert!(of("  tolerations: [{key: a, effect: Never}]").contains("spec.tolerations[0].effect: \"Never\""));
     assert!(of("  tolerations: [{value: a}]").contains("has to be Exists when there is no key"));
     assert!(
         of("  containers: [{resources: {requests: {cpu: -1}}}]")
             .contains("spec.containers[0].resources.requests.cpu: -1 is negative")
     );
-    assert!(of("  topologySpreadConstraints: [{maxSkew: 0, topologyKey: z, whenUnsatisfiable: DoNotSchedule}]").contains("maxSkew: 0 is below 1"));
+    assert!(
+        of("  topologySpreadConstraints: [{maxSkew: 0, topologyKey: z, whenUnsatisfiable: DoNotSchedule}]")
+            .contains("maxSkew: 0 is below 1")
+    );
     assert!(of("  affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{labelSelector: {matchExpressions: [{key: a, operator: Gt, values: ['1']}]}}]}}").contains("topologyKey: is missing\n"));
-    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n}\nstatus:\n  allocatable:\n    cpu: \"4\"\n    memory: -1Gi\n";
+    let node =
+        "apiVersion: v1\nkind: Node\nmetadata: {name: n}\nstatus:\n  allocatable:\n    cpu: \"4\"\n    memory: -1Gi\n";
     assert_eq!(
         errors(node),
         "dump.yaml:7: Node n: status.allocatable.memory: -1073741824 is negative"
@@ -573,10 +552,7 @@ fn an_object_is_read_once() {
         &mut into,
     )
     .unwrap_err();
-    assert_eq!(
-        errors.to_string(),
-        "b.yaml:1: Node n1: it was read before, at a.yaml:1"
-    );
+    assert_eq!(errors.to_string(), "b.yaml:1: Node n1: it was read before, at a.yaml:1");
     assert_eq!(into.nodes.len(), 1);
     let pods = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: other}\n";
     assert_eq!(objects(pods).pods.len(), 2);
@@ -587,16 +563,11 @@ fn good_objects_around_bad_ones_are_read_and_errors_are_limited() {
     let bad = "apiVersion: v1\nkind: Nod\n---\n".repeat(30);
     let mut into = Objects::default();
     let errors = read(
-        &source(&format!(
-            "{bad}apiVersion: v1\nkind: Node\nmetadata: {{name: n}}\n"
-        )),
+        &source(&format!("{bad}apiVersion: v1\nkind: Node\nmetadata: {{name: n}}\n")),
         &mut into,
     )
     .unwrap_err();
-    assert_eq!(
-        (errors.errors.len(), errors.more, into.nodes.len()),
-        (20, 10, 1)
-    );
+    assert_eq!((errors.errors.len(), errors.more, into.nodes.len()), (20, 10, 1));
     assert!(errors.to_string().ends_with("\n... and 10 more"));
 }
 
@@ -621,17 +592,13 @@ fn the_sample_clusters_are_read() {
     for (name, texts, nodes, groups) in [
         (
             "scale-up",
-            vec![include_str!(
-                "../../../examples/clusters/scale-up/cluster.yaml"
-            )],
+            vec![include_str!("../../../examples/clusters/scale-up/cluster.yaml")],
             3,
             2,
         ),
         (
             "scale-down",
-            vec![include_str!(
-                "../../../examples/clusters/scale-down/cluster.yaml"
-            )],
+            vec![include_str!("../../../examples/clusters/scale-down/cluster.yaml")],
             5,
             1,
         ),
@@ -656,16 +623,10 @@ fn the_sample_clusters_are_read() {
             )
             .unwrap();
         }
-        assert_eq!(
-            (into.nodes.len(), into.node_groups.len()),
-            (nodes, groups),
-            "{name}"
-        );
+        assert_eq!((into.nodes.len(), into.node_groups.len()), (nodes, groups), "{name}");
         assert!(into.pods.len() > 10 && into.daemon_sets.len() == 2);
     }
-    let unknown = errors(include_str!(
-        "../../../examples/clusters/bad/unknown-kind.yaml"
-    ));
+    let unknown = errors(include_str!("../../../examples/clusters/bad/unknown-kind.yaml"));
     assert_eq!(
         unknown,
         "dump.yaml:7: Pdo default/web: kind: there is no kind \"Pdo\" in v1; is it Pod?"

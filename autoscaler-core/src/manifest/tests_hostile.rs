@@ -23,20 +23,14 @@ fn try_all(text: &str) {
 #[test]
 fn deep_nesting_is_refused() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("{a: ", "}")] {
-        let text = format!(
-            "{{\"a\":{}1{}}}",
-            open.repeat(100_000),
-            close.repeat(100_000)
-        );
+        let text = format!("{{\"a\":{}1{}}}", open.repeat(100_000), close.repeat(100_000));
         assert!(errors(&text).starts_with("dump.yaml:1: "), "{open}");
         assert!(
             errors(&format!("a: {}", open.repeat(100_000))).starts_with("dump.yaml:1: "),
             "{open}"
         );
     }
-    let block: String = (0..5000)
-        .map(|depth| format!("{}a:\n", " ".repeat(depth)))
-        .collect();
+    let block: String = (0..5000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
     assert!(errors(&block).starts_with("dump.yaml:2"));
     assert!(errors(&"- ".repeat(100_000)).starts_with("dump.yaml:1: "));
 }
@@ -49,11 +43,7 @@ fn aliases_cannot_expand_without_limit() {
         text += &format!("a{level}: &a{level} [{before}*a{}]\n", level - 1);
     }
     assert!(errors(&text).contains("anchors and aliases of the text expand to too much"));
-    let long = format!(
-        "a: &a {}\nb: [{}]\n",
-        "x".repeat(1_000_000),
-        "*a, ".repeat(1000)
-    );
+    let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1_000_000), "*a, ".repeat(1000));
     assert!(errors(&long).contains("anchors and aliases of the text expand to too much"));
 }
 
@@ -83,9 +73,7 @@ fn long_lines_of_json_keep_their_columns() {
 #[test]
 fn extreme_numbers_are_quantities_or_errors() {
     let node = |cpu: &str| {
-        format!(
-            "apiVersion: v1\nkind: Node\nmetadata: {{name: n}}\nstatus: {{capacity: {{cpu: {cpu}}}}}\n"
-        )
+        format!("apiVersion: v1\nkind: Node\nmetadata: {{name: n}}\nstatus: {{capacity: {{cpu: {cpu}}}}}\n")
     };
     for huge in [
         "1e400",
@@ -99,18 +87,8 @@ fn extreme_numbers_are_quantities_or_errors() {
             "{huge}"
         );
     }
-    for bad in [
-        ".inf",
-        ".nan",
-        "0xFFFFFFFFFFFFFFFFFF",
-        "[1]",
-        "true",
-        "-1e400",
-    ] {
-        assert!(
-            errors(&node(bad)).contains("status.capacity.cpu: "),
-            "{bad}"
-        );
+    for bad in [".inf", ".nan", "0xFFFFFFFFFFFFFFFFFF", "[1]", "true", "-1e400"] {
+        assert!(errors(&node(bad)).contains("status.capacity.cpu: "), "{bad}");
     }
     let digits = "9".repeat(1_000_000);
     assert!(
@@ -120,14 +98,7 @@ fn extreme_numbers_are_quantities_or_errors() {
         .is_empty()
     );
     // A message never repeats a long text in full.
-    assert!(
-        errors(&format!(
-            "apiVersion: v1\nkind: {}\n",
-            "x".repeat(1_000_000)
-        ))
-        .len()
-            < 1000
-    );
+    assert!(errors(&format!("apiVersion: v1\nkind: {}\n", "x".repeat(1_000_000))).len() < 1000);
 }
 
 proptest! {

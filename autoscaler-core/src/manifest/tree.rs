@@ -7,9 +7,7 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize,
-    de::{
-        self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor, value::StrDeserializer,
-    },
+    de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor, value::StrDeserializer},
     forward_to_deserialize_any,
 };
 
@@ -207,12 +205,8 @@ fn resolve(text: &str) -> Meaning<'_> {
     }
     match text {
         "~" | "null" | "Null" | "NULL" => Meaning::Null,
-        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => {
-            Meaning::Bool(true)
-        }
-        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => {
-            Meaning::Bool(false)
-        }
+        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Meaning::Bool(true),
+        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => Meaning::Bool(false),
         _ => Meaning::String(text),
     }
 }
@@ -233,10 +227,8 @@ fn resolve_number(text: &str) -> Option<Meaning<'static>> {
     for (prefix, radix) in [("0x", 16), ("0o", 8), ("0b", 2)] {
         if let Some(digits) = unsigned.strip_prefix(prefix) {
             let valid = !digits.is_empty() && digits.chars().all(|c| c.is_digit(radix));
-            return valid.then(|| {
-                u64::from_str_radix(digits, radix)
-                    .map_or(Meaning::Float(f64::INFINITY), Meaning::Unsigned)
-            });
+            return valid
+                .then(|| u64::from_str_radix(digits, radix).map_or(Meaning::Float(f64::INFINITY), Meaning::Unsigned));
         }
     }
     let mut number = Cow::Borrowed(text);
@@ -249,10 +241,7 @@ fn resolve_number(text: &str) -> Option<Meaning<'static>> {
     {
         return None;
     }
-    if digits.len() > 1
-        && digits.starts_with('0')
-        && digits.bytes().all(|digit| matches!(digit, b'0'..=b'7'))
-    {
+    if digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|digit| matches!(digit, b'0'..=b'7')) {
         return u64::from_str_radix(digits, 8).ok().map(Meaning::Unsigned);
     }
     if let Ok(integer) = number.parse() {
@@ -317,9 +306,7 @@ impl fmt::Display for DisplayPath<'_> {
                 Step::Index(index) => write!(f, "[{index}]")?,
                 Step::Field(field)
                     if field.is_empty()
-                        || field.contains(|c: char| {
-                            !c.is_ascii_alphanumeric() && c != '-' && c != '_'
-                        }) =>
+                        || field.contains(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_') =>
                 {
                     write!(f, "[{:?}]", shorten(field))?;
                 }
@@ -388,12 +375,8 @@ impl<'a> Deserializer<'a> for Node<'a, '_> {
     fn deserialize_bool<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         match (self.0.meaning(), &self.0.value) {
             (Some(Meaning::Bool(boolean)), _) => visitor.visit_bool(boolean),
-            (Some(Meaning::String("y" | "Y")), Value::Scalar(Scalar { plain: true, .. })) => {
-                visitor.visit_bool(true)
-            }
-            (Some(Meaning::String("n" | "N")), Value::Scalar(Scalar { plain: true, .. })) => {
-                visitor.visit_bool(false)
-            }
+            (Some(Meaning::String("y" | "Y")), Value::Scalar(Scalar { plain: true, .. })) => visitor.visit_bool(true),
+            (Some(Meaning::String("n" | "N")), Value::Scalar(Scalar { plain: true, .. })) => visitor.visit_bool(false),
             _ => Err(self.0.mismatch("true or false")),
         }
     }
@@ -433,11 +416,7 @@ impl<'a> Deserializer<'a> for Node<'a, '_> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'a>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Mismatch> {
+    fn deserialize_newtype_struct<V: Visitor<'a>>(self, _: &'static str, visitor: V) -> Result<V::Value, Mismatch> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -482,10 +461,7 @@ impl<'a> Deserializer<'a> for Node<'a, '_> {
 impl<'a> MapAccess<'a> for Fields<'a, '_> {
     type Error = Mismatch;
 
-    fn next_key_seed<K: DeserializeSeed<'a>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Mismatch> {
+    fn next_key_seed<K: DeserializeSeed<'a>>(&mut self, seed: K) -> Result<Option<K::Value>, Mismatch> {
         self.current = self.entries.next();
         let Some(entry) = self.current else {
             return Ok(None);
@@ -498,12 +474,8 @@ impl<'a> MapAccess<'a> for Fields<'a, '_> {
             .current
             .take()
             .ok_or_else(|| de::Error::custom("a value was asked for before its key"))?;
-        seed.deserialize(Node(&entry.value)).map_err(|mismatch| {
-            mismatch.inside(
-                || Step::Field(entry.key.clone().into_owned().into()),
-                entry.value.at,
-            )
-        })
+        seed.deserialize(Node(&entry.value))
+            .map_err(|mismatch| mismatch.inside(|| Step::Field(entry.key.clone().into_owned().into()), entry.value.at))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -514,10 +486,7 @@ impl<'a> MapAccess<'a> for Fields<'a, '_> {
 impl<'a> SeqAccess<'a> for Elements<'a, '_> {
     type Error = Mismatch;
 
-    fn next_element_seed<T: DeserializeSeed<'a>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Mismatch> {
+    fn next_element_seed<T: DeserializeSeed<'a>>(&mut self, seed: T) -> Result<Option<T::Value>, Mismatch> {
         let Some((index, element)) = self.elements.next() else {
             return Ok(None);
         };

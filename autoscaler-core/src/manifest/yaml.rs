@@ -45,13 +45,9 @@ impl<'t> Yaml<'t> {
                     anchor: number(anchor),
                 }
             }
-            granit_parser::Event::SequenceStart(_, anchor, _) => Event::SequenceStart {
-                anchor: number(anchor),
-            },
+            granit_parser::Event::SequenceStart(_, anchor, _) => Event::SequenceStart { anchor: number(anchor) },
             granit_parser::Event::SequenceEnd => Event::SequenceEnd,
-            granit_parser::Event::MappingStart(_, anchor, _) => Event::MappingStart {
-                anchor: number(anchor),
-            },
+            granit_parser::Event::MappingStart(_, anchor, _) => Event::MappingStart { anchor: number(anchor) },
             granit_parser::Event::MappingEnd => Event::MappingEnd,
             granit_parser::Event::Alias(anchor) => Event::Alias(anchor),
             granit_parser::Event::StreamEnd => Event::End,

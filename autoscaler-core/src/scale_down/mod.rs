@@ -408,6 +408,7 @@ impl<'s> Planner<'_, 's> {
                 self.world.unplace(pod.class, victim.into());
             }
         }
+        self.world.make_ghost(victim.into());
         self.places
             .place(self.world, victim, &candidate.pods)
             .map_err(|no_place| Kept {

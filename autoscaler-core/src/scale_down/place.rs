@@ -1,9 +1,9 @@
 //! Where the pods of a drained node go: first fit over the destinations, most wanted first.
 //!
 //! Room on destinations only shrinks while removals are planned, so a destination that was full for a shape stays full
-//! for it (as long as no rule lets a pod in because of another pod that came before it). Every shape therefore
-//! remembers the first destination that is still worth a look, and the cost of a plan grows with pods plus
-//! destinations, not with their product.
+//! for it. Every shape therefore remembers the first destination that is still worth a look, and the cost of a plan
+//! grows with pods plus destinations, not with their product. Pods that constraints between pods concern are the
+//! exception: a pod that moves elsewhere may make room for them, so they look at every destination.
 
 use std::collections::BTreeMap;
 
@@ -157,7 +157,12 @@ impl<'s> Places<'s> {
     ) -> Option<NodeId> {
         let shape = self.shapes.of(class);
         let lasting = self.first.get_mut(shape)?;
-        let start = cursors.get(&shape).copied().unwrap_or(*lasting);
+        let constrained = world.is_constrained(class);
+        let start = if constrained {
+            0
+        } else {
+            cursors.get(&shape).copied().unwrap_or(*lasting)
+        };
         for (index, node) in self.destinations.iter().copied().enumerate().skip(start) {
             let state = self.states.get(node.index()).copied().unwrap_or_default();
             let closed = state.removed || (node != victim && world.misfit(class, node.into()).is_some());
@@ -165,7 +170,7 @@ impl<'s> Places<'s> {
                 cursors.insert(shape, index);
                 return Some(node);
             }
-            if closed && *lasting == index && (state.removed || state.touched != self.attempt) {
+            if closed && !constrained && *lasting == index && (state.removed || state.touched != self.attempt) {
                 *lasting = index + 1;
             }
         }

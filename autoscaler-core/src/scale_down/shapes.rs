@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::snapshot::{ClassId, Snapshot};
 
 /// The shape of every class. What only tells pods apart for selectors (labels, namespace) and for preemption (priority)
-/// is left out: [`fit`](crate::fit) does not look at it, and pods of a StatefulSet would each have a shape of their own.
+/// is left out where no constraint between pods looks at it: pods of a StatefulSet would each have a shape of their own.
+/// A class that such constraints concern is a shape of its own.
 #[derive(Clone, Debug)]
 pub(super) struct Shapes {
     by_class: Vec<usize>,
@@ -17,9 +18,12 @@ pub(super) struct Shapes {
 impl Shapes {
     pub(super) fn new(snapshot: &Snapshot) -> Self {
         let mut known = BTreeMap::new();
-        let by_class = snapshot.classes.iter().map(|class| {
+        let by_class = (0..).map(ClassId).zip(&snapshot.classes).map(|(id, class)| {
             let next = known.len();
             let key = (
+                snapshot.rules.concern(id).then_some(id),
+                &class.ports,
+                &class.volumes,
                 &class.requests,
                 &class.node_selector,
                 &class.node_affinity,

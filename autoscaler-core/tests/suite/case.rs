@@ -23,7 +23,10 @@ pub(crate) struct Case {
 impl Case {
     /// A cluster with the offerings of [`catalogue`].
     pub(crate) fn new() -> Self {
-        Self { yaml: String::new(), offerings: catalogue() }
+        Self {
+            yaml: String::new(),
+            offerings: catalogue(),
+        }
     }
 
     /// Adds documents.
@@ -70,7 +73,14 @@ impl Case {
     /// The snapshot of the cluster.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut objects = Objects::default();
-        read(&Source { name: "case.yaml".into(), text: &self.yaml }, &mut objects).unwrap();
+        read(
+            &Source {
+                name: "case.yaml".into(),
+                text: &self.yaml,
+            },
+            &mut objects,
+        )
+        .unwrap();
         Snapshot::build(&Input::new(&objects, &self.offerings))
     }
 
@@ -93,16 +103,26 @@ pub(crate) fn catalogue() -> Vec<Offering> {
         {"id":"small","name":"Small","cpu":1,"ram":2048,"disk":20,"hourly_price":0.01},
         {"id":"medium","name":"Medium","cpu":4,"ram":8192,"disk":80,"hourly_price":0.036},
         {"id":"large","name":"Large","cpu":16,"ram":32768,"disk":320,"hourly_price":0.128}]}"#;
-    read_offerings(&Source { name: "catalogue".into(), text: json }).unwrap()
+    read_offerings(&Source {
+        name: "catalogue".into(),
+        text: json,
+    })
+    .unwrap()
 }
 
 /// The report on `default/NAME`.
 pub(crate) fn pod<'a>(plan: &'a PlanDocument, name: &str) -> &'a PodDocument {
     let full = format!("default/{name}");
-    plan.pods.iter().find(|pod| pod.pod == full).unwrap_or_else(|| panic!("no report on {full}: {plan:#?}"))
+    plan.pods
+        .iter()
+        .find(|pod| pod.pod == full)
+        .unwrap_or_else(|| panic!("no report on {full}: {plan:#?}"))
 }
 
 /// What is bought: group, offering and count.
 pub(crate) fn bought(plan: &PlanDocument) -> Vec<(&str, &str, usize)> {
-    plan.scale_up.iter().map(|up| (up.node_group.as_str(), up.offering.as_str(), up.count)).collect()
+    plan.scale_up
+        .iter()
+        .map(|up| (up.node_group.as_str(), up.offering.as_str(), up.count))
+        .collect()
 }

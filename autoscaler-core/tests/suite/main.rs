@@ -5,4 +5,5 @@
 mod case;
 mod constraints;
 mod purity;
+mod scale_down;
 mod scale_up;

@@ -5,7 +5,16 @@ use std::process::Command;
 #[test]
 fn the_dependency_tree_holds_no_runtime_and_no_client() {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "-p", "autoscaler-core", "--edges", "normal", "--prefix", "none", "--offline"])
+        .args([
+            "tree",
+            "-p",
+            "autoscaler-core",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--offline",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();

@@ -4,7 +4,11 @@ use crate::case::{Case, bought, pod};
 
 /// The reasons of a pod for a group.
 fn reasons(case: &Case, name: &str) -> Vec<String> {
-    pod(&case.plan(), name).reasons.iter().map(|reason| reason.reason.clone()).collect()
+    pod(&case.plan(), name)
+        .reasons
+        .iter()
+        .map(|reason| reason.reason.clone())
+        .collect()
 }
 
 #[test]
@@ -20,13 +24,18 @@ fn b20_two_groups_one_pod_one_node() {
 
 #[test]
 fn b21_an_oversized_pod_buys_nothing_and_hears_why() {
-    let case = Case::new().group("a", 0, 5, "small, medium", &[]).pending("huge", 1, "cpu: \"64\"", &[]);
+    let case = Case::new()
+        .group("a", 0, 5, "small, medium", &[])
+        .pending("huge", 1, "cpu: \"64\"", &[]);
     let plan = case.plan();
     assert_eq!(bought(&plan), []);
     let report = pod(&plan, "huge-0");
     assert_eq!(report.verdict, "Unschedulable");
     assert_eq!(reasons(&case, "huge-0"), ["InsufficientCpu", "InsufficientCpu"]);
-    assert_eq!(report.reasons[0].message, "a new small node: cpu: needs 64000m, 900m free");
+    assert_eq!(
+        report.reasons[0].message,
+        "a new small node: cpu: needs 64000m, 900m free"
+    );
 }
 
 #[test]
@@ -43,16 +52,33 @@ fn b23_what_fits_an_existing_node_buys_nothing() {
 #[test]
 fn b23_what_is_not_unschedulable_is_ignored_with_a_reason() {
     let pending = |name: &str, metadata: &str, spec: &str, status: &str| {
-        format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: default{metadata}}}\nspec: {{containers: [{{name: c}}]{spec}}}\nstatus: {{phase: Pending{status}}}")
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: default{metadata}}}\nspec: {{containers: [{{name: c}}]{spec}}}\nstatus: {{phase: Pending{status}}}"
+        )
     };
     let said = ", conditions: [{type: PodScheduled, status: \"False\", reason: Unschedulable}]";
     let plan = Case::new()
         .group("a", 0, 5, "small", &[])
         .with(&pending("young", "", "", ""))
-        .with(&pending("gated", "", ", schedulingGates: [{name: quota}]", ", conditions: [{type: PodScheduled, status: \"False\", reason: SchedulingGated}]"))
-        .with(&pending("daemon", ", ownerReferences: [{apiVersion: apps/v1, kind: DaemonSet, name: ds, uid: u, controller: true}]", "", said))
+        .with(&pending(
+            "gated",
+            "",
+            ", schedulingGates: [{name: quota}]",
+            ", conditions: [{type: PodScheduled, status: \"False\", reason: SchedulingGated}]",
+        ))
+        .with(&pending(
+            "daemon",
+            ", ownerReferences: [{apiVersion: apps/v1, kind: DaemonSet, name: ds, uid: u, controller: true}]",
+            "",
+            said,
+        ))
         .with(&pending("low", "", ", priority: -11", said))
-        .with(&pending("going", ", deletionTimestamp: \"2026-01-01T00:00:00Z\", finalizers: [x/y]", "", said))
+        .with(&pending(
+            "going",
+            ", deletionTimestamp: \"2026-01-01T00:00:00Z\", finalizers: [x/y]",
+            "",
+            said,
+        ))
         .with(&pending("nominated", "", "", &format!("{said}, nominatedNodeName: n1")))
         .plan();
     assert_eq!(bought(&plan), []);
@@ -88,17 +114,27 @@ fn the_cheapest_nodes_that_fit_are_bought() {
 
 #[test]
 fn one_node_carries_many_pods_and_every_pod_has_one_node() {
-    let plan = Case::new().group("a", 0, 50, "medium", &[]).pending("web", 30, "cpu: 500m, memory: 512Mi", &[]).plan();
+    let plan = Case::new()
+        .group("a", 0, 50, "medium", &[])
+        .pending("web", 30, "cpu: 500m, memory: 512Mi", &[])
+        .plan();
     // 3.9 cores hold 7 pods of half a core.
     assert_eq!(bought(&plan), [("default/a", "medium", 5)]);
-    let pods: Vec<_> = plan.scale_up.iter().flat_map(|up| &up.nodes).flat_map(|node| &node.pods).collect();
+    let pods: Vec<_> = plan
+        .scale_up
+        .iter()
+        .flat_map(|up| &up.nodes)
+        .flat_map(|node| &node.pods)
+        .collect();
     assert_eq!(pods.len(), 30);
 }
 
 #[test]
 fn groups_that_must_not_grow_say_why() {
     let group = |name: &str, labels: &str, extra: &str, spec: &str| {
-        format!("apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: NodeGroup\nmetadata: {{name: {name}, namespace: default{labels}{extra}}}\nspec: {{minNodes: 0, maxNodes: 3, datacenterID: dc-1, offeringIDs: [small]{spec}}}")
+        format!(
+            "apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: NodeGroup\nmetadata: {{name: {name}, namespace: default{labels}{extra}}}\nspec: {{minNodes: 0, maxNodes: 3, datacenterID: dc-1, offeringIDs: [small]{spec}}}"
+        )
     };
     let managed = ", labels: {autoscaler.vpsie.com/managed: \"true\"}";
     let case = Case::new()
@@ -113,14 +149,27 @@ fn groups_that_must_not_grow_say_why() {
     assert_eq!(bought(&plan), []);
     assert_eq!(
         reasons(&case, "web-0"),
-        ["NotManaged", "GroupDeleting", "ScaleUpDisabled", "AtMaxNodes", "BackedOff", "OfferingUnavailable"]
+        [
+            "NotManaged",
+            "GroupDeleting",
+            "ScaleUpDisabled",
+            "AtMaxNodes",
+            "BackedOff",
+            "OfferingUnavailable"
+        ]
     );
-    assert_eq!(pod(&plan, "web-0").reasons[4].message, "small is backed off until 2026-01-01T12:05:00Z: worker limit 5");
+    assert_eq!(
+        pod(&plan, "web-0").reasons[4].message,
+        "small is backed off until 2026-01-01T12:05:00Z: worker limit 5"
+    );
 }
 
 #[test]
 fn the_maximum_is_reached_and_not_passed() {
-    let plan = Case::new().group("a", 0, 2, "small", &[]).pending("web", 3, "cpu: 900m", &[]).plan();
+    let plan = Case::new()
+        .group("a", 0, 2, "small", &[])
+        .pending("web", 3, "cpu: 900m", &[])
+        .plan();
     assert_eq!(bought(&plan), [("default/a", "small", 2)]);
     let left: Vec<_> = plan.pods.iter().filter(|pod| pod.verdict == "Unschedulable").collect();
     assert_eq!(left.len(), 1);
@@ -139,7 +188,11 @@ fn the_cluster_limit_counts_nodes_of_all_groups() {
         .pending("web", 2, "cpu: 900m", &[]);
     let plan = case.plan();
     assert_eq!(bought(&plan), [("default/a", "small", 1)]);
-    assert!(plan.pods.iter().any(|pod| pod.reasons.iter().any(|reason| reason.reason == "AtClusterLimit")));
+    assert!(
+        plan.pods
+            .iter()
+            .any(|pod| pod.reasons.iter().any(|reason| reason.reason == "AtClusterLimit"))
+    );
 }
 
 #[test]
@@ -174,22 +227,47 @@ fn b26_a_failed_machine_is_replaced_and_does_not_block() {
 #[test]
 fn incident_d56a10a_a_node_to_come_counts_as_capacity() {
     let machine = |since: &str| {
-        format!("apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: VPSieNode\nmetadata: {{name: a-1, namespace: default, creationTimestamp: \"{since}\"}}\nspec: {{nodeGroupName: a, instanceType: small, datacenterID: dc-1}}\nstatus: {{phase: Provisioning, phaseSince: \"{since}\"}}")
+        format!(
+            "apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: VPSieNode\nmetadata: {{name: a-1, namespace: default, creationTimestamp: \"{since}\"}}\nspec: {{nodeGroupName: a, instanceType: small, datacenterID: dc-1}}\nstatus: {{phase: Provisioning, phaseSince: \"{since}\"}}"
+        )
     };
-    let case = Case::new().group("a", 0, 5, "small", &[]).pending("web", 1, "cpu: 500m", &[]);
+    let case = Case::new()
+        .group("a", 0, 5, "small", &[])
+        .pending("web", 1, "cpu: 500m", &[]);
     let plan = case.clone().with(&machine("2026-01-01T11:59:00Z")).plan();
     assert_eq!(bought(&plan), []);
     assert_eq!(pod(&plan, "web-0").node.as_deref(), Some("a-1"));
     let late = case.with(&machine("2026-01-01T11:00:00Z")).plan();
-    assert_eq!(bought(&late), [("default/a", "small", 1)], "past its deadline it counts no more");
+    assert_eq!(
+        bought(&late),
+        [("default/a", "small", 1)],
+        "past its deadline it counts no more"
+    );
 }
 
 #[test]
 fn labels_taints_and_affinity_choose_the_group() {
     let plan = Case::new()
         .group("a", 0, 5, "small", &[])
-        .group("gpu", 0, 5, "medium", &["labels: {pool: gpu}", "taints: [{key: gpu, value: \"yes\", effect: NoSchedule}]"])
-        .pending("train", 1, "cpu: 500m", &["nodeSelector: {pool: gpu}", "tolerations: [{key: gpu, operator: Exists}]"])
+        .group(
+            "gpu",
+            0,
+            5,
+            "medium",
+            &[
+                "labels: {pool: gpu}",
+                "taints: [{key: gpu, value: \"yes\", effect: NoSchedule}]",
+            ],
+        )
+        .pending(
+            "train",
+            1,
+            "cpu: 500m",
+            &[
+                "nodeSelector: {pool: gpu}",
+                "tolerations: [{key: gpu, operator: Exists}]",
+            ],
+        )
         .pending("web", 1, "cpu: 500m", &["nodeSelector: {kubernetes.io/os: linux}"])
         .plan();
     assert_eq!(bought(&plan), [("default/a", "small", 1), ("default/gpu", "medium", 1)]);
@@ -199,7 +277,9 @@ fn labels_taints_and_affinity_choose_the_group() {
 #[test]
 fn daemon_sets_take_their_room_on_new_nodes() {
     let daemon = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: agent, namespace: kube-system}\nspec: {selector: {matchLabels: {app: agent}}, template: {metadata: {labels: {app: agent}}, spec: {containers: [{name: c, resources: {requests: {cpu: 500m}}}]}}}";
-    let case = Case::new().group("a", 0, 5, "small, medium", &[]).pending("web", 1, "cpu: 500m", &[]);
+    let case = Case::new()
+        .group("a", 0, 5, "small, medium", &[])
+        .pending("web", 1, "cpu: 500m", &[]);
     assert_eq!(bought(&case.plan()), [("default/a", "small", 1)]);
     assert_eq!(bought(&case.with(daemon).plan()), [("default/a", "medium", 1)]);
 }
@@ -207,7 +287,9 @@ fn daemon_sets_take_their_room_on_new_nodes() {
 #[test]
 fn a_new_node_offers_what_the_newest_live_one_of_its_size_does() {
     let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {autoscaler.vpsie.com/managed: \"true\", autoscaler.vpsie.com/nodegroup: a, autoscaler.vpsie.com/offering: small}}\nspec: {unschedulable: true}\nstatus: {allocatable: {cpu: 700m, memory: 1Gi, pods: \"110\"}, conditions: [{type: Ready, status: \"True\"}]}";
-    let case = Case::new().group("a", 0, 5, "small", &[]).pending("web", 1, "cpu: 800m", &[]);
+    let case = Case::new()
+        .group("a", 0, 5, "small", &[])
+        .pending("web", 1, "cpu: 800m", &[]);
     assert_eq!(bought(&case.plan()), [("default/a", "small", 1)]);
     assert_eq!(bought(&case.with(node).plan()), []);
 }
@@ -215,7 +297,9 @@ fn a_new_node_offers_what_the_newest_live_one_of_its_size_does() {
 #[test]
 fn expanders_choose_by_priority_and_by_nodes() {
     let config = |expander: &str| {
-        format!("apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: AutoscalerConfig\nmetadata: {{name: default}}\nspec: {{globalSettings: {{maxClusterWorkers: 0, unschedulablePodGracePeriodSeconds: 0, expander: \"{expander}\"}}}}")
+        format!(
+            "apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: AutoscalerConfig\nmetadata: {{name: default}}\nspec: {{globalSettings: {{maxClusterWorkers: 0, unschedulablePodGracePeriodSeconds: 0, expander: \"{expander}\"}}}}"
+        )
     };
     let case = |expander: &str| {
         Case::new()
@@ -240,7 +324,10 @@ fn the_next_group_takes_what_the_first_cannot() {
         .plan();
     let total: usize = bought(&plan).iter().map(|(_, _, count)| count).sum();
     assert!(total <= 2, "{plan:#?}");
-    assert!(plan.pods.iter().all(|pod| pod.verdict == "TriggersScaleUp"), "{plan:#?}");
+    assert!(
+        plan.pods.iter().all(|pod| pod.verdict == "TriggersScaleUp"),
+        "{plan:#?}"
+    );
 }
 
 #[test]
@@ -260,8 +347,16 @@ fn a_nominated_pod_keeps_its_room_from_its_equals() {
 
 #[test]
 fn the_order_of_the_input_does_not_show() {
-    let forward = Case::new().group("a", 0, 9, "small", &[]).group("b", 0, 9, "medium", &[]).pending("x", 3, "cpu: 700m", &[]).pending("y", 2, "cpu: \"3\"", &[]);
-    let backward = Case::new().pending("y", 2, "cpu: \"3\"", &[]).pending("x", 3, "cpu: 700m", &[]).group("b", 0, 9, "medium", &[]).group("a", 0, 9, "small", &[]);
+    let forward = Case::new()
+        .group("a", 0, 9, "small", &[])
+        .group("b", 0, 9, "medium", &[])
+        .pending("x", 3, "cpu: 700m", &[])
+        .pending("y", 2, "cpu: \"3\"", &[]);
+    let backward = Case::new()
+        .pending("y", 2, "cpu: \"3\"", &[])
+        .pending("x", 3, "cpu: 700m", &[])
+        .group("b", 0, 9, "medium", &[])
+        .group("a", 0, 9, "small", &[]);
     assert_eq!(forward.plan(), backward.plan());
 }
 
@@ -282,13 +377,25 @@ fn incident_d56a10a_a_node_that_is_ready_and_still_starting_counts_as_capacity()
             .pending("web", 1, "cpu: 500m", &[])
             .plan();
         assert_eq!(bought(&plan), [], "{phase} {ready} {taint}");
-        assert_eq!(pod(&plan, "web-0").node.as_deref(), Some("a-1"), "{phase} {ready} {taint}");
+        assert_eq!(
+            pod(&plan, "web-0").node.as_deref(),
+            Some("a-1"),
+            "{phase} {ready} {taint}"
+        );
     }
     let broken = Case::new()
         .group("a", 0, 5, "small", &[])
         .with(&machine.replace("PHASE", "Ready"))
-        .with(&node.replace("KEY", "node.kubernetes.io/unreachable").replace("READY", "Unknown"))
+        .with(
+            &node
+                .replace("KEY", "node.kubernetes.io/unreachable")
+                .replace("READY", "Unknown"),
+        )
         .pending("web", 1, "cpu: 500m", &[])
         .plan();
-    assert_eq!(bought(&broken), [("default/a", "small", 1)], "a node that was ready and is not any more is no capacity");
+    assert_eq!(
+        bought(&broken),
+        [("default/a", "small", 1)],
+        "a node that was ready and is not any more is no capacity"
+    );
 }

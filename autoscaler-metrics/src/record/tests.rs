@@ -93,10 +93,7 @@ fn every_metric_of_the_table_has_a_writer_with_its_kind_and_labels() {
     let mut written = BTreeSet::new();
     for (series, (kind, labels, values)) in &found {
         let name = format!("{}{}", names::PREFIX, series.split(' ').next().unwrap());
-        let metric = names::ALL
-            .iter()
-            .find(|metric| metric.name == name)
-            .expect(&name);
+        let metric = names::ALL.iter().find(|metric| metric.name == name).expect(&name);
         let table_kind = match metric.kind {
             Kind::Counter => MetricKind::Counter,
             Kind::Gauge => MetricKind::Gauge,
@@ -147,11 +144,7 @@ fn the_planning_loop_is_counted_and_timed() {
 fn a_reason_that_vanishes_goes_to_zero() {
     let found = values(|| {
         let mut nodes = ByReason::unremovable_nodes();
-        nodes.set([
-            ("NotUnderutilized", 5),
-            ("BlockedByPod", 1),
-            ("NotUnderutilized", 1),
-        ]);
+        nodes.set([("NotUnderutilized", 5), ("BlockedByPod", 1), ("NotUnderutilized", 1)]);
         nodes.set([("BlockedByPod", 2), ("InCooldown", 3)]);
         let mut pods = ByReason::unschedulable_pods();
         pods.set([
@@ -177,10 +170,7 @@ fn reasons_of_pods_are_bounded() {
         unschedulable_reason("Insufficientnvidia.com/gpu"),
         "InsufficientExtendedResource"
     );
-    assert_eq!(
-        unschedulable_reason("PodTopologySpread"),
-        "PodTopologySpread"
-    );
+    assert_eq!(unschedulable_reason("PodTopologySpread"), "PodTopologySpread");
     assert_eq!(unschedulable_reason("something new"), "Other");
 }
 
@@ -241,27 +231,12 @@ fn scaling_is_counted_by_group() {
     });
     let wanted = expected([
         ("scale_up_total kube-system workers", &[5.0]),
-        (
-            "scale_up_errors_total kube-system workers QuotaExceeded",
-            &[1.0],
-        ),
+        ("scale_up_errors_total kube-system workers QuotaExceeded", &[1.0]),
         ("scale_down_total kube-system workers Drain", &[1.0]),
-        (
-            "scale_down_errors_total kube-system workers DrainTimeout",
-            &[1.0],
-        ),
-        (
-            "node_provisioning_duration_seconds kube-system workers",
-            &[95.0],
-        ),
-        (
-            "node_termination_duration_seconds kube-system workers",
-            &[41.0],
-        ),
-        (
-            "node_drain_duration_seconds kube-system workers error",
-            &[7.0],
-        ),
+        ("scale_down_errors_total kube-system workers DrainTimeout", &[1.0]),
+        ("node_provisioning_duration_seconds kube-system workers", &[95.0]),
+        ("node_termination_duration_seconds kube-system workers", &[41.0]),
+        ("node_drain_duration_seconds kube-system workers error", &[7.0]),
         ("node_drain_pods_evicted kube-system workers", &[12.0]),
         ("pod_evictions_total Blocked", &[2.0]),
         ("vpsienode_ttl_deletions_total kube-system workers", &[1.0]),

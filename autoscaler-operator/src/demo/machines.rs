@@ -47,7 +47,9 @@ impl Machines {
                         let name = spec.name.clone();
                         match kubelets.join(spec).await {
                             Ok(()) => drop(joined.insert(id.clone(), name)),
-                            Err(error) => tracing::warn!(%error, node = name, "a machine cannot join yet and tries again"),
+                            Err(error) => {
+                                tracing::warn!(%error, node = name, "a machine cannot join yet and tries again")
+                            }
                         }
                     }
                 }
@@ -58,7 +60,9 @@ impl Machines {
                 }
             }
         };
-        Self { task: tokio::spawn(task) }
+        Self {
+            task: tokio::spawn(task),
+        }
     }
 }
 
@@ -78,7 +82,12 @@ fn node_spec(catalogue: &[Offering], vm: &MockVm) -> NodeSpec {
     let taint = |text: &str| {
         let (key_value, effect) = text.rsplit_once(':')?;
         let (key, value) = pair(key_value);
-        Some(Taint { key, value: Some(value).filter(|value| !value.is_empty()), effect: effect.to_owned(), time_added: None })
+        Some(Taint {
+            key,
+            value: Some(value).filter(|value| !value.is_empty()),
+            effect: effect.to_owned(),
+            time_added: None,
+        })
     };
     let size = catalogue.iter().find(|offering| offering.id == vm.offering_id);
     let amounts = |cpu: String, memory: String, disk: String| {
@@ -109,8 +118,13 @@ fn node_spec(catalogue: &[Offering], vm: &MockVm) -> NodeSpec {
 fn flag<'a>(user_data: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
     let start = user_data.find(name).map(|at| at + name.len());
     let rest = start.and_then(|start| user_data.get(start..)).unwrap_or_default();
-    let end = rest.find(|c: char| c.is_whitespace() || c == '"' || c == '\'').unwrap_or(rest.len());
-    rest.get(..end).unwrap_or_default().split(',').filter(|item| !item.is_empty())
+    let end = rest
+        .find(|c: char| c.is_whitespace() || c == '"' || c == '\'')
+        .unwrap_or(rest.len());
+    rest.get(..end)
+        .unwrap_or_default()
+        .split(',')
+        .filter(|item| !item.is_empty())
 }
 
 #[cfg(test)]

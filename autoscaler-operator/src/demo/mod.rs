@@ -62,7 +62,10 @@ async fn tell(world: &World, narrator: &Narrator) -> Result<(), Failure> {
 
     narrator.title("A pod larger than anything for sale: no node is bought, and the pod hears why")?;
     world.deploy("giant", 1, "64", "1Gi").await?;
-    until(narrator, "the pod has an event", || world.has_event("giant", "NotTriggerScaleUp")).await?;
+    until(narrator, "the pod has an event", || {
+        world.has_event("giant", "NotTriggerScaleUp")
+    })
+    .await?;
     world.delete("giant").await?;
 
     narrator.title("Most pods go: idle nodes wait ten minutes, then they are drained and their VMs deleted")?;
@@ -98,6 +101,9 @@ where
     };
     match tokio::time::timeout(ACT_LIMIT, watch).await {
         Ok(result) => result,
-        Err(_) => Err(Failure::Failed(format!("the demo waited {} s in vain until {what}", ACT_LIMIT.as_secs()))),
+        Err(_) => Err(Failure::Failed(format!(
+            "the demo waited {} s in vain until {what}",
+            ACT_LIMIT.as_secs()
+        ))),
     }
 }

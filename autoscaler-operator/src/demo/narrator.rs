@@ -62,7 +62,9 @@ impl Narrator {
             started: (world.clock)(),
             clock: Arc::clone(&world.clock),
             started_real: Instant::now(),
-            prices: prices.map(|offering| (offering.id, offering.hourly_price.unwrap_or(0.0))).collect(),
+            prices: prices
+                .map(|offering| (offering.id, offering.hourly_price.unwrap_or(0.0)))
+                .collect(),
             seen: Mutex::default(),
         }
     }
@@ -92,7 +94,9 @@ impl Narrator {
 
     fn look_at_vms(&self, seen: &mut Seen, machines: &[api::VPSieNode], lines: &mut Vec<String>) {
         let now = (self.clock)();
-        let hours = seen.last_look.map_or(0.0, |last| now.duration_since(last).as_secs_f64() / 3600.0);
+        let hours = seen
+            .last_look
+            .map_or(0.0, |last| now.duration_since(last).as_secs_f64() / 3600.0);
         seen.last_look = Some(now);
         let vms = self.mock.vms();
         seen.most = seen.most.max(vms.len());
@@ -104,12 +108,21 @@ impl Narrator {
             match (before, vm.status.as_str()) {
                 (None, _) => {
                     seen.bought += 1;
-                    let group = machines.iter().find(|machine| machine.name_any() == vm.hostname.to_ascii_lowercase());
+                    let group = machines
+                        .iter()
+                        .find(|machine| machine.name_any() == vm.hostname.to_ascii_lowercase());
                     let group = group.map_or("?", |machine| machine.spec.node_group_name.as_str());
-                    lines.push(format!("VM {} is ordered: a {} at {price} per hour, for the group {group}", vm.hostname, vm.offering_id));
+                    lines.push(format!(
+                        "VM {} is ordered: a {} at {price} per hour, for the group {group}",
+                        vm.hostname, vm.offering_id
+                    ));
                 }
-                (Some("provisioning"), "running") => lines.push(format!("VM {} is running; its kubelet starts", vm.hostname)),
-                (Some(before), "deleting") if before != "deleting" => lines.push(format!("VM {} is being deleted", vm.hostname)),
+                (Some("provisioning"), "running") => {
+                    lines.push(format!("VM {} is running; its kubelet starts", vm.hostname))
+                }
+                (Some(before), "deleting") if before != "deleting" => {
+                    lines.push(format!("VM {} is being deleted", vm.hostname))
+                }
                 _ => {}
             }
             current.insert(vm.id, (vm.hostname, vm.status));
@@ -147,7 +160,9 @@ fn look_at_nodes(seen: &mut Seen, nodes: &[Node], pods: &[Pod], lines: &mut Vec<
         let name = node.name_any();
         let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
         let ready = conditions.is_some_and(|conditions| {
-            conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+            conditions
+                .iter()
+                .any(|condition| condition.type_ == "Ready" && condition.status == "True")
         });
         let spec = node.spec.as_ref();
         let cordoned = spec.and_then(|spec| spec.unschedulable).unwrap_or(false);
@@ -162,12 +177,19 @@ fn look_at_nodes(seen: &mut Seen, nodes: &[Node], pods: &[Pod], lines: &mut Vec<
         let before = seen.nodes.get(&name).copied();
         if before != Some(state) {
             match (before, state) {
-                (_, NodeState::Ready) if before == Some(NodeState::Cordoned) => lines.push(format!("Node {name} stays after all: its cordon is lifted")),
-                (_, NodeState::Ready) => lines.push(format!("Node {name} is ready: labels and taints of its group are on it")),
+                (_, NodeState::Ready) if before == Some(NodeState::Cordoned) => {
+                    lines.push(format!("Node {name} stays after all: its cordon is lifted"))
+                }
+                (_, NodeState::Ready) => lines.push(format!(
+                    "Node {name} is ready: labels and taints of its group are on it"
+                )),
                 (_, NodeState::Cordoned) => {
-                    let on_it = |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(&name);
+                    let on_it =
+                        |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(&name);
                     let left = pods.iter().filter(on_it).count();
-                    lines.push(format!("Node {name} is no longer needed: it takes no new pods, {left} are to move"));
+                    lines.push(format!(
+                        "Node {name} is no longer needed: it takes no new pods, {left} are to move"
+                    ));
                 }
                 (_, NodeState::Starting) => lines.push(format!("Node {name} has joined and starts")),
             }
@@ -183,7 +205,12 @@ fn look_at_nodes(seen: &mut Seen, nodes: &[Node], pods: &[Pod], lines: &mut Vec<
 }
 
 fn look_at_pods(seen: &mut Seen, pods: &[Pod], lines: &mut Vec<String>) {
-    let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
+    let phase = |pod: &Pod| {
+        pod.status
+            .as_ref()
+            .and_then(|status| status.phase.clone())
+            .unwrap_or_default()
+    };
     let living = || pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
     let running = living().filter(|pod| phase(pod) == "Running").count();
     let waiting = living().filter(|pod| phase(pod) != "Running").count();
@@ -200,7 +227,11 @@ fn look_at_events(seen: &mut Seen, events: &[Event], lines: &mut Vec<String>) {
         if reason != "NotTriggerScaleUp" || seen.events.insert(event.name_any(), ()).is_some() {
             continue;
         }
-        let pod = event.regarding.as_ref().and_then(|object| object.name.clone()).unwrap_or_default();
+        let pod = event
+            .regarding
+            .as_ref()
+            .and_then(|object| object.name.clone())
+            .unwrap_or_default();
         lines.push(format!("To pod {pod}: {}", event.note.as_deref().unwrap_or_default()));
     }
 }

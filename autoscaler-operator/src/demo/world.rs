@@ -76,16 +76,29 @@ impl World {
         let cluster = Cluster::with_clock(Arc::clone(&clock));
         let (kubernetes_url, kubernetes_server) = serve(&cluster).await?;
         let scaled = |seconds: u64| Duration::from_secs(seconds) / time_scale;
-        let config = MockConfig { provision_delay: scaled(60), delete_delay: scaled(30), ..MockConfig::default() };
+        let config = MockConfig {
+            provision_delay: scaled(60),
+            delete_delay: scaled(30),
+            ..MockConfig::default()
+        };
         let catalogue = config.offerings.clone();
         let mock = MockVpsie::new(config);
         let vpsie_server = mock.serve(loopback()).await.map_err(|error| Failure::failed(&error))?;
         let client = cluster.client();
-        let options = KubeletOptions { ready_delay: scaled(20), max_grace: scaled(30), wall_clock: Some(clock()), ..KubeletOptions::default() };
+        let options = KubeletOptions {
+            ready_delay: scaled(20),
+            max_grace: scaled(30),
+            wall_clock: Some(clock()),
+            ..KubeletOptions::default()
+        };
         let world = Self {
             kubernetes_url,
             vpsie_url: vpsie_server.base_url(),
-            _machines: Machines::start(mock.clone(), Arc::new(Kubelets::new(client.clone(), options)), catalogue),
+            _machines: Machines::start(
+                mock.clone(),
+                Arc::new(Kubelets::new(client.clone(), options)),
+                catalogue,
+            ),
             mock,
             clock,
             time_scale,
@@ -103,7 +116,9 @@ impl World {
     async fn install(&self) -> Result<(), Failure> {
         let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
         for crd in api::crds() {
-            crds.create(&PostParams::default(), &crd).await.map_err(|error| Failure::failed(&error))?;
+            crds.create(&PostParams::default(), &crd)
+                .await
+                .map_err(|error| Failure::failed(&error))?;
         }
         let credentials = MockConfig::default();
         // A real API server would take `stringData` and encode it itself.
@@ -117,7 +132,10 @@ impl World {
             },
         });
         self.create::<Secret>("kube-system", secret).await?;
-        for (name, offerings) in [("general", ["small-2", "medium-4"]), ("large", ["medium-8", "large-16"])] {
+        for (name, offerings) in [
+            ("general", ["small-2", "medium-4"]),
+            ("large", ["medium-8", "large-16"]),
+        ] {
             let group = json!({
                 "apiVersion": api::API_VERSION,
                 "kind": "NodeGroup",
@@ -133,8 +151,14 @@ impl World {
     }
 
     /// The operator's clients, provider and settings, all of them over HTTP.
-    pub(super) async fn operator(&self, _health: &Health) -> Result<(Clients, Arc<dyn CloudProvider>, Settings), Failure> {
-        let url = self.kubernetes_url.parse().map_err(|error: http::uri::InvalidUri| Failure::failed(&error))?;
+    pub(super) async fn operator(
+        &self,
+        _health: &Health,
+    ) -> Result<(Clients, Arc<dyn CloudProvider>, Settings), Failure> {
+        let url = self
+            .kubernetes_url
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| Failure::failed(&error))?;
         let clients = Clients::new(Config::new(url)).map_err(|error| Failure::failed(&error))?;
         let access = VpsieAccess {
             namespace: "kube-system".to_owned(),
@@ -201,7 +225,11 @@ impl World {
     pub(super) async fn has_event(&self, pod_prefix: &str, reason: &str) -> Result<bool, Failure> {
         let events: Vec<Event> = list(Api::namespaced(self.client.clone(), "default"), "").await?;
         Ok(events.iter().any(|event| {
-            let name = event.regarding.as_ref().and_then(|object| object.name.as_deref()).unwrap_or_default();
+            let name = event
+                .regarding
+                .as_ref()
+                .and_then(|object| object.name.as_deref())
+                .unwrap_or_default();
             event.reason.as_deref() == Some(reason) && name.starts_with(pod_prefix)
         }))
     }
@@ -220,11 +248,20 @@ impl World {
 
     async fn create<K>(&self, namespace: &str, object: Value) -> Result<(), Failure>
     where
-        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Serialize + Clone + Debug + Send + Sync,
+        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + DeserializeOwned
+            + Serialize
+            + Clone
+            + Debug
+            + Send
+            + Sync,
     {
         let object: K = serde_json::from_value(object).map_err(|error| Failure::failed(&error))?;
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        api.create(&PostParams::default(), &object).await.map(drop).map_err(|error| Failure::failed(&error))
+        api.create(&PostParams::default(), &object)
+            .await
+            .map(drop)
+            .map_err(|error| Failure::failed(&error))
     }
 }
 
@@ -238,7 +275,9 @@ where
 }
 
 async fn serve(cluster: &Cluster) -> Result<(String, Server), Failure> {
-    let listener = TcpListener::bind(loopback()).await.map_err(|error| Failure::failed(&error))?;
+    let listener = TcpListener::bind(loopback())
+        .await
+        .map_err(|error| Failure::failed(&error))?;
     let address = listener.local_addr().map_err(|error| Failure::failed(&error))?;
     let router = cluster.router();
     let task = tokio::spawn(async move {

@@ -106,21 +106,13 @@ impl Health {
     #[must_use]
     pub fn ready(&self) -> (StatusCode, String) {
         let state = *self.inner.state.borrow();
-        let caches = if state.synced {
-            "synced"
-        } else {
-            "not synced yet"
-        };
+        let caches = if state.synced { "synced" } else { "not synced yet" };
         let leader = match (state.leader, self.inner.standby_is_ready) {
             (true, _) => "this replica holds the lease",
             (false, true) => "this replica is on standby for the lease",
             (false, false) => "this replica does not hold the lease",
         };
-        let shutdown = if state.shutting_down {
-            "in progress"
-        } else {
-            "none"
-        };
+        let shutdown = if state.shutting_down { "in progress" } else { "none" };
         let checks = [
             Check {
                 name: "caches",
@@ -157,11 +149,7 @@ impl Health {
             return (true, "stopped for the shutdown".to_owned());
         }
         let Some(expected_since) = state.expected_since else {
-            let waits_for = if state.synced {
-                "the lease"
-            } else {
-                "the caches"
-            };
+            let waits_for = if state.synced { "the lease" } else { "the caches" };
             return (true, format!("waits for {waits_for}"));
         };
         let (what, since) = match state.last_tick {
@@ -186,12 +174,7 @@ fn answer((good, bad): (&str, &str), checks: &[Check]) -> (StatusCode, String) {
         (StatusCode::SERVICE_UNAVAILABLE, bad)
     };
     let mut body = format!("{summary}\n");
-    for Check {
-        name,
-        passed,
-        words,
-    } in checks
-    {
+    for Check { name, passed, words } in checks {
         let verdict = if *passed { "ok" } else { "failed" };
         body.push_str(&format!("{name}: {words}: {verdict}\n"));
     }
@@ -225,10 +208,7 @@ mod tests {
         assert_eq!(health.live().0, StatusCode::OK, "60 s are within the limit");
         advance(Duration::from_secs(1)).await;
         let stuck = "not alive\nplanning loop: last tick 61 s ago, limit 60 s: failed\n";
-        assert_eq!(
-            health.live(),
-            (StatusCode::SERVICE_UNAVAILABLE, stuck.to_owned())
-        );
+        assert_eq!(health.live(), (StatusCode::SERVICE_UNAVAILABLE, stuck.to_owned()));
 
         health.tick();
         assert_eq!(health.live().0, StatusCode::OK);
@@ -258,12 +238,8 @@ mod tests {
         advance(LIMIT).await;
         assert_eq!(health.live().0, StatusCode::OK);
         advance(Duration::from_secs(1)).await;
-        let stuck =
-            "not alive\nplanning loop: no tick yet, expected since 61 s ago, limit 60 s: failed\n";
-        assert_eq!(
-            health.live(),
-            (StatusCode::SERVICE_UNAVAILABLE, stuck.to_owned())
-        );
+        let stuck = "not alive\nplanning loop: no tick yet, expected since 61 s ago, limit 60 s: failed\n";
+        assert_eq!(health.live(), (StatusCode::SERVICE_UNAVAILABLE, stuck.to_owned()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -298,10 +274,7 @@ mod tests {
         let health = Health::new(LIMIT);
         let body = "not ready\ncaches: not synced yet: failed\nleader: this replica does not hold the lease: failed\n\
                     shutdown: none: ok\n";
-        assert_eq!(
-            health.ready(),
-            (StatusCode::SERVICE_UNAVAILABLE, body.to_owned())
-        );
+        assert_eq!(health.ready(), (StatusCode::SERVICE_UNAVAILABLE, body.to_owned()));
         health.set_synced(true);
         assert_eq!(health.ready().0, StatusCode::SERVICE_UNAVAILABLE);
         health.set_leader(true);

@@ -135,9 +135,7 @@ pub fn set_condition(
 /// Whether the condition `type_` is there and `True`.
 #[must_use]
 pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
-    conditions
-        .iter()
-        .any(|c| c.type_ == type_ && c.status == "True")
+    conditions.iter().any(|c| c.type_ == type_ && c.status == "True")
 }
 
 #[cfg(test)]
@@ -151,24 +149,8 @@ mod tests {
     #[test]
     fn transition_time_moves_with_the_status_only() {
         let mut list = Vec::new();
-        assert!(set_condition(
-            &mut list,
-            "Ready",
-            true,
-            "Ready",
-            "",
-            None,
-            at(10)
-        ));
-        assert!(!set_condition(
-            &mut list,
-            "Ready",
-            true,
-            "Ready",
-            "",
-            None,
-            at(20)
-        ));
+        assert!(set_condition(&mut list, "Ready", true, "Ready", "", None, at(10)));
+        assert!(!set_condition(&mut list, "Ready", true, "Ready", "", None, at(20)));
         assert!(set_condition(
             &mut list,
             "Ready",
@@ -179,15 +161,7 @@ mod tests {
             at(30)
         ));
         assert_eq!(list[0].last_transition_time, time(at(10)));
-        assert!(set_condition(
-            &mut list,
-            "Ready",
-            false,
-            "Failed",
-            "",
-            None,
-            at(40)
-        ));
+        assert!(set_condition(&mut list, "Ready", false, "Failed", "", None, at(40)));
         assert_eq!(list[0].last_transition_time, time(at(40)));
         assert_eq!(list.len(), 1);
         assert!(!is_true(&list, "Ready"));

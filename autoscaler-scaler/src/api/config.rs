@@ -13,9 +13,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    CostOptimization, RemovalBudgets, ScaleDownPolicy, ScaleUpPolicy, SpotConfig, Taint, schema,
-};
+use super::{CostOptimization, RemovalBudgets, ScaleDownPolicy, ScaleUpPolicy, SpotConfig, Taint, schema};
 
 /// Settings of the whole cluster.
 #[derive(Clone, Debug, Default, PartialEq, CustomResource, Deserialize, Serialize, KubeSchema)]
@@ -68,11 +66,7 @@ pub struct NodeGroupDefaults {
     #[schemars(length(min = 1, max = 63), regex(pattern = schema::OBJECT_NAME))]
     pub namespace: String,
     /// VPSie datacenter.
-    #[serde(
-        rename = "datacenterID",
-        default,
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "datacenterID", default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = schema::ID))]
     pub datacenter_id: Option<String>,
     /// VPSie offerings that nodes may have.
@@ -96,11 +90,7 @@ pub struct NodeGroupDefaults {
     #[schemars(length(min = 1, max = 64), regex(pattern = schema::KUBERNETES_VERSION))]
     pub kubernetes_version: Option<String>,
     /// Size of the VPSie node group, for managed Kubernetes.
-    #[serde(
-        rename = "kubeSizeID",
-        default,
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "kubeSizeID", default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = schema::MAX_SAFE_INTEGER))]
     pub kube_size_id: Option<i64>,
     /// Labels of the nodes.
@@ -260,10 +250,7 @@ impl GlobalSettings {
 
     /// The names in [`Self::expander`], in order.
     pub fn expanders(&self) -> impl Iterator<Item = &str> {
-        self.expander
-            .split(',')
-            .map(str::trim)
-            .filter(|name| !name.is_empty())
+        self.expander.split(',').map(str::trim).filter(|name| !name.is_empty())
     }
 }
 

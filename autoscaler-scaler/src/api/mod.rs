@@ -28,20 +28,18 @@ mod schema;
 mod vpsienode;
 
 pub use config::{
-    AutoscalerConfig, AutoscalerConfigSpec, AutoscalerConfigStatus, GlobalSettings,
-    NodeGroupDefaults, OrphanPolicy, PhaseTimeouts,
+    AutoscalerConfig, AutoscalerConfigSpec, AutoscalerConfigStatus, GlobalSettings, NodeGroupDefaults, OrphanPolicy,
+    PhaseTimeouts,
 };
 pub use nodegroup::{
-    NodeGroup, NodeGroupSpec, NodeGroupStatus, NodeInfo, ScaleUpBackoff, Taint, TaintEffect,
-    UserDataSecretRef,
+    NodeGroup, NodeGroupSpec, NodeGroupStatus, NodeInfo, ScaleUpBackoff, Taint, TaintEffect, UserDataSecretRef,
 };
 pub use policy::{
-    BudgetError, BudgetLimit, CostOptimization, MultiRegion, RemovalBudgets, ScaleDownPolicy,
-    ScaleUpPolicy, SpotConfig,
+    BudgetError, BudgetLimit, CostOptimization, MultiRegion, RemovalBudgets, ScaleDownPolicy, ScaleUpPolicy, SpotConfig,
 };
 pub use vpsienode::{
-    CreateIntent, Decision, NodeResources, Phase, PodMove, Removal, RemovalKind, RemovalPhase,
-    VPSieNode, VPSieNodeSpec, VPSieNodeStatus,
+    CreateIntent, Decision, NodeResources, Phase, PodMove, Removal, RemovalKind, RemovalPhase, VPSieNode,
+    VPSieNodeSpec, VPSieNodeStatus,
 };
 
 use jiff::Timestamp;
@@ -107,10 +105,7 @@ fn whole_numbers(value: &mut Value) {
         Value::Number(number) => {
             // Only the shortest form of a whole number ends in ".0"; anything else is kept as it is.
             let text = number.to_string();
-            if let Some(whole) = text
-                .strip_suffix(".0")
-                .and_then(|whole| whole.parse::<i64>().ok())
-            {
+            if let Some(whole) = text.strip_suffix(".0").and_then(|whole| whole.parse::<i64>().ok()) {
                 *number = whole.into();
             }
         }

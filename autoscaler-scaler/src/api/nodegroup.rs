@@ -16,9 +16,7 @@ use kube::{CustomResource, KubeSchema, ResourceExt as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{
-    CostOptimization, MultiRegion, ScaleDownPolicy, ScaleUpPolicy, SpotConfig, labels, schema,
-};
+use super::{CostOptimization, MultiRegion, ScaleDownPolicy, ScaleUpPolicy, SpotConfig, labels, schema};
 
 /// What the nodes of the group are and how many there may be.
 #[derive(Clone, Debug, PartialEq, CustomResource, Deserialize, Serialize, KubeSchema)]
@@ -64,11 +62,7 @@ use super::{
         json_path = ".status.readyNodes",
         description = "Nodes that are Ready"
     ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.minNodes <= self.maxNodes")
@@ -125,11 +119,7 @@ pub struct NodeGroupSpec {
     pub taints: Vec<Taint>,
     /// What a new node keeps back of each resource of its offering, by resource name, such as "cpu: 100m". A resource
     /// that is not named keeps the default. A Ready node of the group and offering tells better and is preferred.
-    #[serde(
-        default,
-        deserialize_with = "quantities",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
+    #[serde(default, deserialize_with = "quantities", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::quantities")]
     pub reserved: BTreeMap<String, Quantity>,
     /// When the group may grow.
@@ -151,11 +141,7 @@ pub struct NodeGroupSpec {
     #[schemars(length(max = 4096))]
     pub notes: Option<String>,
     /// Size of the VPSie node group, for managed Kubernetes: needed there to create the group at the provider.
-    #[serde(
-        rename = "kubeSizeID",
-        default,
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "kubeSizeID", default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = schema::MAX_SAFE_INTEGER))]
     pub kube_size_id: Option<i64>,
     /// Secret with the cloud-init user data that makes a server join the cluster, for plain servers.
@@ -176,11 +162,7 @@ impl NodeGroup {
     /// `namespace/name`, by which the group is named in plans, logs and metrics.
     #[must_use]
     pub fn key(&self) -> String {
-        format!(
-            "{}/{}",
-            self.namespace().unwrap_or_default(),
-            self.name_any()
-        )
+        format!("{}/{}", self.namespace().unwrap_or_default(), self.name_any())
     }
 
     /// Whether the group carries the label `autoscaler.vpsie.com/managed=true`; no other group is ever scaled.
@@ -240,9 +222,7 @@ impl From<&Taint> for NodeTaint {
 }
 
 /// What a taint does to pods that do not tolerate it.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
 pub enum TaintEffect {
     /// They are not scheduled to the node.
     NoSchedule,
@@ -298,11 +278,7 @@ pub struct NodeGroupStatus {
     #[schemars(range(min = 0, max = i32::MAX))]
     pub ready_nodes: i32,
     /// Number of the node group at the provider, for managed Kubernetes.
-    #[serde(
-        rename = "vpsieGroupID",
-        default,
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "vpsieGroupID", default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = schema::MAX_SAFE_INTEGER))]
     pub vpsie_group_id: Option<i64>,
     /// The nodes of the group.

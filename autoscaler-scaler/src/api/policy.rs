@@ -114,9 +114,7 @@ impl RemovalBudgets {
                 .filter(|percent| *percent <= 100)
                 .map(BudgetLimit::Percent),
         };
-        limit.map(Some).ok_or_else(|| BudgetError {
-            value: drain.clone(),
-        })
+        limit.map(Some).ok_or_else(|| BudgetError { value: drain.clone() })
     }
 }
 
@@ -250,10 +248,7 @@ mod tests {
     fn drain_limit_reads_counts_and_percentages() {
         let limit = |drain| RemovalBudgets { empty: None, drain }.drain_limit();
         assert_eq!(limit(None), Ok(None));
-        assert_eq!(
-            limit(Some(IntOrString::Int(3))),
-            Ok(Some(BudgetLimit::Count(3)))
-        );
+        assert_eq!(limit(Some(IntOrString::Int(3))), Ok(Some(BudgetLimit::Count(3))));
         assert_eq!(
             limit(Some(IntOrString::String("0%".into()))),
             Ok(Some(BudgetLimit::Percent(0)))
@@ -263,10 +258,7 @@ mod tests {
             Ok(Some(BudgetLimit::Percent(100)))
         );
         for bad in ["101%", "10", "+5%", "-5%", "%", ""] {
-            assert!(
-                limit(Some(IntOrString::String(bad.into()))).is_err(),
-                "{bad:?}"
-            );
+            assert!(limit(Some(IntOrString::String(bad.into()))).is_err(), "{bad:?}");
         }
         assert!(limit(Some(IntOrString::Int(-1))).is_err());
     }

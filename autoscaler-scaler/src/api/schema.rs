@@ -10,8 +10,7 @@ pub(super) const ID: &str = "^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$";
 /// Kubernetes version: a semantic version with a leading `v`.
 pub(super) const KUBERNETES_VERSION: &str = r"^v(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$";
 /// DNS-1123 subdomain: the name of a Kubernetes object.
-pub(super) const OBJECT_NAME: &str =
-    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+pub(super) const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 /// Key of a Secret.
 pub(super) const SECRET_KEY: &str = "^[-._A-Za-z0-9]+$";
 /// Expanders by name, the first one deciding.
@@ -28,8 +27,7 @@ const QUALIFIED_NAME: &str = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0
 /// Value of a label or taint; may be empty.
 const LABEL_VALUE: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$";
 /// Kubernetes quantity, not negative.
-const QUANTITY: &str =
-    r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)(([KMGTPE]i)|[numkMGTPE]|[eE][-+]?[0-9]{1,3})?$";
+const QUANTITY: &str = r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)(([KMGTPE]i)|[numkMGTPE]|[eE][-+]?[0-9]{1,3})?$";
 
 /// Node labels of a group: valid label keys and values, none of the names that Kubernetes and we reserve.
 pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {

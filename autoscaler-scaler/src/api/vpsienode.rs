@@ -16,9 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::schema;
 
 /// What the server is, and what has been found out about it.
-#[derive(
-    Clone, Debug, Default, PartialEq, Eq, CustomResource, Deserialize, Serialize, KubeSchema,
-)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, CustomResource, Deserialize, Serialize, KubeSchema)]
 #[kube(
     group = "autoscaler.vpsie.com",
     version = "v1alpha1",
@@ -61,11 +59,7 @@ use super::schema;
         json_path = ".spec.nodeGroupName",
         description = "NodeGroup of the node"
     ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(oldSelf.clientToken) || (has(self.clientToken) && self.clientToken == oldSelf.clientToken)")
@@ -119,19 +113,11 @@ pub struct VPSieNodeSpec {
     #[schemars(length(max = 64))]
     pub ip_address: Option<String>,
     /// IPv6 address of the server.
-    #[serde(
-        default,
-        rename = "ipv6Address",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, rename = "ipv6Address", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub ipv6_address: Option<String>,
     /// Number of the node group at the provider, for managed Kubernetes.
-    #[serde(
-        rename = "vpsieGroupID",
-        default,
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "vpsieGroupID", default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = schema::MAX_SAFE_INTEGER))]
     pub vpsie_group_id: Option<i64>,
     /// Identifier of the node at the provider, for managed Kubernetes: the one by which it is deleted.
@@ -149,11 +135,7 @@ impl VPSieNode {
     /// `namespace/name` of the NodeGroup: a VPSieNode lives in the namespace of its group.
     #[must_use]
     pub fn node_group_key(&self) -> String {
-        format!(
-            "{}/{}",
-            self.namespace().unwrap_or_default(),
-            self.spec.node_group_name
-        )
+        format!("{}/{}", self.namespace().unwrap_or_default(), self.spec.node_group_name)
     }
 
     /// The provider's id of the server as text, once it is known.
@@ -168,21 +150,14 @@ impl VPSieNode {
     /// Where in its life the node is; Pending before the first status.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        self.status
-            .as_ref()
-            .map_or(Phase::Pending, |status| status.phase)
+        self.status.as_ref().map_or(Phase::Pending, |status| status.phase)
     }
 
     /// Name of the Node: the one found, else the one wanted.
     #[must_use]
     pub fn node_name(&self) -> Option<&str> {
-        let found = self
-            .status
-            .as_ref()
-            .and_then(|status| status.node_name.as_deref());
-        found
-            .or(self.spec.node_name.as_deref())
-            .filter(|name| !name.is_empty())
+        let found = self.status.as_ref().and_then(|status| status.node_name.as_deref());
+        found.or(self.spec.node_name.as_deref()).filter(|name| !name.is_empty())
     }
 
     /// Whether the object is being deleted.
@@ -193,20 +168,7 @@ impl VPSieNode {
 }
 
 /// Where in its life a node is.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Deserialize,
-    Serialize,
-    JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum Phase {
     /// The intent is recorded; no server has been asked for.
     #[default]
@@ -328,11 +290,7 @@ pub struct NodeResources {
     #[schemars(range(min = 0, max = schema::MAX_SAFE_INTEGER))]
     pub disk_gb: i64,
     /// Traffic that is included, in GB.
-    #[serde(
-        rename = "bandwidthGB",
-        default,
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "bandwidthGB", default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = schema::MAX_SAFE_INTEGER))]
     pub bandwidth_gb: Option<i64>,
 }
@@ -392,9 +350,7 @@ pub struct Removal {
 }
 
 /// Step of a removal.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum RemovalPhase {
     /// Decided; nothing has been changed yet.
     Planned,
@@ -435,9 +391,7 @@ impl RemovalPhase {
 }
 
 /// Whether pods have to move for a removal.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum RemovalKind {
     /// None has to.
     Empty,

@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use autoscaler_core::quantity::Quantity;
 use serde_json::Value;
 
 use super::defaults::UNSCHEDULABLE_TAINT;
 use super::object::{at, integer, is_terminal_pod, is_terminating, items, labels, name, namespace, string_map, text};
-use super::quantity::nanos;
 use super::selectors::LabelSelector;
 use super::store::State;
 
@@ -404,11 +404,11 @@ fn amounts(quantities: Option<&Value>) -> Amounts {
         .into_iter()
         .flatten()
         .filter_map(|(resource, quantity)| {
-            let amount = match quantity {
-                Value::String(text) => nanos(text)?,
-                other => nanos(&other.to_string())?,
+            let amount: Quantity = match quantity {
+                Value::String(text) => text.parse().ok()?,
+                other => other.to_string().parse().ok()?,
             };
-            Some((resource.clone(), amount))
+            Some((resource.clone(), amount.nanos()))
         })
         .collect()
 }

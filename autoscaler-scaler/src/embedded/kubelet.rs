@@ -186,10 +186,7 @@ impl Kubelets {
             next_node_address: AtomicU32::new(FIRST_NODE_ADDRESS),
         });
         let pods = AbortOnDropHandle::new(tokio::spawn(pods::run(Arc::clone(&shared), starts)));
-        Self {
-            shared,
-            _pods: pods,
-        }
+        Self { shared, _pods: pods }
     }
 
     /// Registers the Node, not Ready at first, and starts its kubelet. A Node of this name that exists already is taken
@@ -380,12 +377,7 @@ impl Shared {
     }
 
     /// What a kubelet does at each heartbeat.
-    async fn heartbeat(
-        &self,
-        spec: &NodeSpec,
-        address: Ipv4Addr,
-        readiness: Readiness,
-    ) -> Result<(), KubeletError> {
+    async fn heartbeat(&self, spec: &NodeSpec, address: Ipv4Addr, readiness: Readiness) -> Result<(), KubeletError> {
         let node = match self.node(&spec.name).await? {
             Some(node) => node,
             None if self.options.reregister => {
@@ -412,21 +404,11 @@ impl Shared {
     }
 
     /// Writes the status of the Node. A Node that is gone by now is no error.
-    async fn report(
-        &self,
-        spec: &NodeSpec,
-        node: &Node,
-        readiness: Readiness,
-    ) -> Result<(), KubeletError> {
+    async fn report(&self, spec: &NodeSpec, node: &Node, readiness: Readiness) -> Result<(), KubeletError> {
         let conditions = objects::node_conditions(node, readiness, self.now());
         let status = json!({"status": {"conditions": conditions}});
         let patch = Patch::Merge(status);
-        match call(
-            self.nodes()
-                .patch_status(&spec.name, &PatchParams::default(), &patch),
-        )
-        .await
-        {
+        match call(self.nodes().patch_status(&spec.name, &PatchParams::default(), &patch)).await {
             Err(error) if !is_status(&error, 404) => Err(error),
             Ok(_) | Err(_) => Ok(()),
         }
@@ -439,15 +421,12 @@ impl Shared {
         };
         let name = lease.metadata.name.as_deref().unwrap_or_default();
         let renewal = json!({"spec": {"renewTime": lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref())}});
-        let renewed =
-            call(leases.patch(name, &PatchParams::default(), &Patch::Merge(renewal))).await;
+        let renewed = call(leases.patch(name, &PatchParams::default(), &Patch::Merge(renewal))).await;
         match renewed {
             Err(error) if is_status(&error, 404) => {}
             result => return result.map(drop),
         }
-        call(leases.create(&PostParams::default(), &lease))
-            .await
-            .map(drop)
+        call(leases.create(&PostParams::default(), &lease)).await.map(drop)
     }
 }
 
@@ -462,8 +441,7 @@ async fn run_node(
     let ready_at = Instant::now() + ready_delay;
     let mut is_ready = ready_delay.is_zero();
     // An interval of zero is a panic; the shortest that makes sense is far above a millisecond.
-    let mut heartbeat =
-        tokio::time::interval(shared.options.heartbeat.max(Duration::from_millis(1)));
+    let mut heartbeat = tokio::time::interval(shared.options.heartbeat.max(Duration::from_millis(1)));
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -498,8 +476,6 @@ fn is_status(error: &KubeletError, code: u16) -> bool {
         KubeletError::Api(error) => {
             matches!(&**error, kube::Error::Api(status) if status.code == code)
         }
-        KubeletError::Timeout | KubeletError::AlreadyJoined(_) | KubeletError::NotJoined(_) => {
-            false
-        }
+        KubeletError::Timeout | KubeletError::AlreadyJoined(_) | KubeletError::NotJoined(_) => false,
     }
 }

@@ -47,7 +47,6 @@ mod lists;
 mod object;
 mod patch;
 mod pattern;
-mod quantity;
 mod resource;
 mod routes;
 pub mod scheduler;

@@ -45,14 +45,11 @@ impl Certificates {
             .push(DnType::CommonName, "control plane of the tests");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let authority =
-            CertifiedIssuer::self_signed(params, generate_key()?).map_err(Error::Certificates)?;
+        let authority = CertifiedIssuer::self_signed(params, generate_key()?).map_err(Error::Certificates)?;
 
         let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
         let mut params = CertificateParams::new(names).map_err(Error::Certificates)?;
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "control plane");
+        params.distinguished_name.push(DnType::CommonName, "control plane");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let (server, server_key) = signed(params, &authority)?;
 
@@ -78,10 +75,7 @@ impl Certificates {
             admin: write("admin.crt", admin)?,
             admin_key: write("admin.key", admin_key)?,
             service_account_key: write("service-account.key", service_account.serialize_pem())?,
-            service_account_public_key: write(
-                "service-account.pub",
-                service_account.public_key_pem(),
-            )?,
+            service_account_public_key: write("service-account.pub", service_account.public_key_pem())?,
         })
     }
 }
@@ -91,13 +85,8 @@ fn generate_key() -> Result<KeyPair, Error> {
 }
 
 /// A certificate with a new key, both as PEM.
-fn signed(
-    params: CertificateParams,
-    issuer: &Issuer<'_, KeyPair>,
-) -> Result<(String, String), Error> {
+fn signed(params: CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Result<(String, String), Error> {
     let key = generate_key()?;
-    let certificate = params
-        .signed_by(&key, issuer)
-        .map_err(Error::Certificates)?;
+    let certificate = params.signed_by(&key, issuer).map_err(Error::Certificates)?;
     Ok((certificate.pem(), key.serialize_pem()))
 }

@@ -65,10 +65,7 @@ impl Layout {
                 let mut flags = self.controller_flags(&self.controller_manager);
                 let key = self.certificates.service_account_key.display();
                 flags.push(format!("--service-account-private-key-file={key}"));
-                flags.push(format!(
-                    "--root-ca-file={}",
-                    self.certificates.authority.display()
-                ));
+                flags.push(format!("--root-ca-file={}", self.certificates.authority.display()));
                 flags
             }
             Program::KubeScheduler => self.controller_flags(&self.scheduler),
@@ -94,10 +91,7 @@ impl Layout {
     fn api_server_flags(&self) -> Vec<String> {
         let certificates = &self.certificates;
         let mut flags = vec![
-            format!(
-                "--etcd-servers={}",
-                self.etcd.to_string().trim_end_matches('/')
-            ),
+            format!("--etcd-servers={}", self.etcd.to_string().trim_end_matches('/')),
             "--advertise-address=127.0.0.1".to_owned(),
             format!("--client-ca-file={}", certificates.authority.display()),
             "--authorization-mode=RBAC".to_owned(),
@@ -139,10 +133,7 @@ impl Layout {
             "--bind-address=127.0.0.1".to_owned(),
             format!("--secure-port={}", address.port_u16().unwrap_or_default()),
             format!("--tls-cert-file={}", self.certificates.server.display()),
-            format!(
-                "--tls-private-key-file={}",
-                self.certificates.server_key.display()
-            ),
+            format!("--tls-private-key-file={}", self.certificates.server_key.display()),
         ]
     }
 
@@ -163,8 +154,7 @@ impl Layout {
             }}],
         });
         let path = self.kubeconfig();
-        fs::write(&path, content.to_string())
-            .map_err(Error::io(format!("write {}", path.display())))
+        fs::write(&path, content.to_string()).map_err(Error::io(format!("write {}", path.display())))
     }
 }
 
@@ -173,12 +163,8 @@ fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
     let mut listeners = Vec::new();
     let mut ports = [0; N];
     for port in &mut ports {
-        let listener =
-            TcpListener::bind(("127.0.0.1", 0)).map_err(Error::io("find a free port"))?;
-        *port = listener
-            .local_addr()
-            .map_err(Error::io("find a free port"))?
-            .port();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(Error::io("find a free port"))?;
+        *port = listener.local_addr().map_err(Error::io("find a free port"))?.port();
         listeners.push(listener);
     }
     Ok(ports)
@@ -187,7 +173,5 @@ fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
 fn local_url(scheme: &str, port: u16) -> Result<Uri, Error> {
     format!("{scheme}://127.0.0.1:{port}")
         .parse()
-        .map_err(|error: http::uri::InvalidUri| {
-            Error::io("write an address")(std::io::Error::other(error))
-        })
+        .map_err(|error: http::uri::InvalidUri| Error::io("write an address")(std::io::Error::other(error)))
 }

@@ -70,13 +70,7 @@ impl NodeMetrics {
     /// # Errors
     ///
     /// What the API server answers.
-    pub async fn set(
-        &self,
-        name: &str,
-        timestamp: Timestamp,
-        cpu: &str,
-        memory: &str,
-    ) -> Result<(), Error> {
+    pub async fn set(&self, name: &str, timestamp: Timestamp, cpu: &str, memory: &str) -> Result<(), Error> {
         let metrics = json!({
             "apiVersion": "metrics.k8s.io/v1beta1",
             "kind": "NodeMetrics",
@@ -86,10 +80,7 @@ impl NodeMetrics {
             "usage": {"cpu": cpu, "memory": memory},
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        self.api
-            .patch(name, &params, &Patch::Apply(metrics))
-            .await
-            .map(drop)
+        self.api.patch(name, &params, &Patch::Apply(metrics)).await.map(drop)
     }
 
     /// Takes the metrics of the node `name` away, as when metrics-server cannot reach it. It may have none.

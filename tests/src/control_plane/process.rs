@@ -55,14 +55,8 @@ impl Process {
             // etcd is the one that writes into the folder until its end.
             command.env("CONTROL_PLANE_REMOVE_ON_EXIT", folder);
         }
-        let child = command
-            .spawn()
-            .map_err(Error::io(format!("start {program}")))?;
-        Ok(Self {
-            program,
-            child,
-            log,
-        })
+        let child = command.spawn().map_err(Error::io(format!("start {program}")))?;
+        Ok(Self { program, child, log })
     }
 
     pub(super) fn program(&self) -> Program {
@@ -98,12 +92,7 @@ impl Process {
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
         let skipped = lines.len().saturating_sub(LOG_TAIL_LINES);
-        lines
-            .iter()
-            .skip(skipped)
-            .copied()
-            .collect::<Vec<_>>()
-            .join("\n")
+        lines.iter().skip(skipped).copied().collect::<Vec<_>>().join("\n")
     }
 
     /// Waits for the end of the process, and reaps it.

@@ -93,9 +93,7 @@ impl Programs {
         let mut command = Command::new(&self.binary);
         match &self.assets {
             // Our binary runs it, because it must end with the test process, too.
-            Some(folder) if program.is_asset() => {
-                command.arg("exec").arg(folder.join(program.name()))
-            }
+            Some(folder) if program.is_asset() => command.arg("exec").arg(folder.join(program.name())),
             _ => command.arg(program.name()),
         };
         command
@@ -128,14 +126,11 @@ fn find_build(builds: &Path, module: &Path) -> Result<PathBuf, Error> {
         wanted.push((source, content));
     }
     for folder in folders {
-        let folder = folder
-            .map_err(Error::io(format!("read {}", builds.display())))?
-            .path();
+        let folder = folder.map_err(Error::io(format!("read {}", builds.display())))?.path();
         let binary = folder.join("control-plane");
         // A copy that cannot be read belongs to a build that is not finished.
-        let is_ours = |(source, content): &(&str, Vec<u8>)| {
-            fs::read(folder.join(source)).is_ok_and(|copy| copy == *content)
-        };
+        let is_ours =
+            |(source, content): &(&str, Vec<u8>)| fs::read(folder.join(source)).is_ok_and(|copy| copy == *content);
         if binary.is_file() && wanted.iter().all(is_ours) {
             return Ok(binary);
         }

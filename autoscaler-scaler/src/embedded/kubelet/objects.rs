@@ -135,11 +135,7 @@ pub(super) fn node(spec: &NodeSpec, address: Ipv4Addr, now: Timestamp) -> Node {
 
 /// The conditions of `node` with ours renewed. Those that others wrote stay, and a condition keeps the time of its last
 /// transition while its status is the same.
-pub(super) fn node_conditions(
-    node: &Node,
-    readiness: Readiness,
-    now: Timestamp,
-) -> Vec<NodeCondition> {
+pub(super) fn node_conditions(node: &Node, readiness: Readiness, now: Timestamp) -> Vec<NodeCondition> {
     let ours = [
         (
             "MemoryPressure",
@@ -159,12 +155,7 @@ pub(super) fn node_conditions(
             "KubeletHasSufficientPID",
             "kubelet has sufficient PID available",
         ),
-        (
-            "Ready",
-            readiness.status(),
-            readiness.reason(),
-            readiness.message(),
-        ),
+        ("Ready", readiness.status(), readiness.reason(), readiness.message()),
     ];
     let old = conditions_of(node);
     let mut conditions: Vec<NodeCondition> = old
@@ -223,24 +214,12 @@ pub(super) fn lease(node: &Node, now: Timestamp) -> Option<Lease> {
 }
 
 /// The status of `pod` once all of its containers run. Conditions that others wrote, as PodScheduled, stay.
-pub(super) fn running_status(
-    pod: &Pod,
-    host: Ipv4Addr,
-    address: Ipv4Addr,
-    now: Timestamp,
-) -> PodStatus {
-    const OURS: [&str; 4] = [
-        "PodReadyToStartContainers",
-        "Initialized",
-        "Ready",
-        "ContainersReady",
-    ];
+pub(super) fn running_status(pod: &Pod, host: Ipv4Addr, address: Ipv4Addr, now: Timestamp) -> PodStatus {
+    const OURS: [&str; 4] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"];
     let (spec, old) = (pod.spec.as_ref(), pod.status.as_ref());
     let host_network = spec.and_then(|spec| spec.host_network).unwrap_or(false);
     let address = if host_network { host } else { address };
-    let mut conditions = old
-        .and_then(|status| status.conditions.clone())
-        .unwrap_or_default();
+    let mut conditions = old.and_then(|status| status.conditions.clone()).unwrap_or_default();
     conditions.retain(|condition| !OURS.contains(&condition.type_.as_str()));
     conditions.extend(OURS.map(|name| PodCondition {
         type_: name.to_owned(),
@@ -252,23 +231,14 @@ pub(super) fn running_status(
     PodStatus {
         phase: Some("Running".to_owned()),
         conditions: Some(conditions),
-        start_time: old
-            .and_then(|status| status.start_time.clone())
-            .or(Some(Time(now))),
+        start_time: old.and_then(|status| status.start_time.clone()).or(Some(Time(now))),
         host_ip: Some(host.to_string()),
-        host_ips: Some(vec![HostIP {
-            ip: host.to_string(),
-        }]),
+        host_ips: Some(vec![HostIP { ip: host.to_string() }]),
         pod_ip: Some(address.to_string()),
         pod_ips: Some(vec![PodIP {
             ip: address.to_string(),
         }]),
-        container_statuses: spec.map(|spec| {
-            spec.containers
-                .iter()
-                .map(|one| running(one, now))
-                .collect()
-        }),
+        container_statuses: spec.map(|spec| spec.containers.iter().map(|one| running(one, now)).collect()),
         init_container_statuses: init_containers.map(|containers| {
             let is_sidecar = |one: &Container| one.restart_policy.as_deref() == Some("Always");
             containers
@@ -352,12 +322,7 @@ mod tests {
     }
 
     fn spec() -> NodeSpec {
-        let map = |pairs: &[(&str, &str)]| {
-            pairs
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect()
-        };
+        let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         NodeSpec {
             name: "n1".to_owned(),
             labels: map(&[("kubernetes.io/arch", "arm64"), ("pool", "a")]),
@@ -401,15 +366,8 @@ mod tests {
         assert_eq!(conditions.len(), 5);
         assert!(conditions.contains(&foreign));
         for (name, transition) in [("Ready", 60), ("DiskPressure", 0)] {
-            let condition = conditions
-                .iter()
-                .find(|condition| condition.type_ == name)
-                .unwrap();
-            assert_eq!(
-                condition.last_transition_time,
-                Some(Time(at(transition))),
-                "{name}"
-            );
+            let condition = conditions.iter().find(|condition| condition.type_ == name).unwrap();
+            assert_eq!(condition.last_transition_time, Some(Time(at(transition))), "{name}");
             assert_eq!(condition.last_heartbeat_time, Some(Time(at(60))), "{name}");
         }
     }

@@ -40,10 +40,7 @@ impl Server {
     }
 
     fn client(&self) -> Client {
-        Client::new(
-            Router::new().fallback(answer).with_state(self.clone()),
-            "default",
-        )
+        Client::new(Router::new().fallback(answer).with_state(self.clone()), "default")
     }
 
     fn get(&self, path: &str) -> Option<Value> {
@@ -81,9 +78,7 @@ impl Server {
     fn ready(&self, node: &str) -> Option<String> {
         let node = self.get(&node_path(node))?;
         let conditions = node["status"]["conditions"].as_array()?.clone();
-        let ready = conditions
-            .into_iter()
-            .find(|condition| condition["type"] == "Ready")?;
+        let ready = conditions.into_iter().find(|condition| condition["type"] == "Ready")?;
         ready["status"].as_str().map(str::to_owned)
     }
 }
@@ -111,9 +106,7 @@ async fn answer(State(server): State<Server>, request: Request) -> Response {
         Method::POST => {
             let mut object = body.clone();
             object["metadata"]["uid"] = json!(format!("uid-of-{name}"));
-            state
-                .objects
-                .insert(format!("{path}/{name}"), object.clone());
+            state.objects.insert(format!("{path}/{name}"), object.clone());
             Some(object)
         }
         Method::DELETE => state.objects.remove(&path),
@@ -188,10 +181,7 @@ async fn a_node_becomes_ready_after_its_delay_and_renews_its_lease_every_ten_sec
     let renewals = server.count(&Method::PATCH, &lease_path("n1"));
     let reports = server.count(&Method::PATCH, &node_path("n1"));
     pass(3600).await;
-    assert_eq!(
-        server.count(&Method::PATCH, &lease_path("n1")) - renewals,
-        360
-    );
+    assert_eq!(server.count(&Method::PATCH, &lease_path("n1")) - renewals, 360);
     assert_eq!(server.count(&Method::PATCH, &node_path("n1")) - reports, 12);
     // A look at the Node, a renewal, and a report every five minutes: nothing spins.
     assert_eq!(server.requests() - before, 360 + 360 + 12);
@@ -210,9 +200,7 @@ async fn a_failed_node_is_silent_until_it_recovers_and_one_that_left_for_ever() 
     let server = Server::new();
     let kubelets = Kubelets::new(server.client(), KubeletOptions::default());
     kubelets.join(spec("n1")).await.unwrap();
-    assert!(
-        matches!(kubelets.join(spec("n1")).await, Err(KubeletError::AlreadyJoined(name)) if name == "n1")
-    );
+    assert!(matches!(kubelets.join(spec("n1")).await, Err(KubeletError::AlreadyJoined(name)) if name == "n1"));
     pass(1).await;
     assert_eq!(server.ready("n1").as_deref(), Some("True"));
 
@@ -227,10 +215,7 @@ async fn a_failed_node_is_silent_until_it_recovers_and_one_that_left_for_ever() 
     assert_eq!(server.ready("n1").as_deref(), Some("True"));
 
     kubelets.leave("n1").await;
-    assert!(matches!(
-        kubelets.recover("n1"),
-        Err(KubeletError::NotJoined(_))
-    ));
+    assert!(matches!(kubelets.recover("n1"), Err(KubeletError::NotJoined(_))));
     let silent = server.requests();
     pass(600).await;
     assert_eq!(server.requests(), silent);
@@ -248,11 +233,7 @@ async fn dropping_the_kubelets_ends_their_work() {
     let silent = server.requests();
     pass(600).await;
     assert_eq!(server.requests(), silent);
-    assert_eq!(
-        server.events.receiver_count(),
-        0,
-        "the watch of the pods is closed"
-    );
+    assert_eq!(server.events.receiver_count(), 0, "the watch of the pods is closed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,11 +266,7 @@ async fn pods_run_on_nodes_that_joined_and_end_after_their_grace_period() {
     kubelets.join(spec("n1")).await.unwrap();
     pass(1).await;
     let path = |name: &str| format!("/api/v1/namespaces/default/pods/{name}");
-    let phase = |name: &str| {
-        server
-            .get(&path(name))
-            .map(|pod| pod["status"]["phase"].clone())
-    };
+    let phase = |name: &str| server.get(&path(name)).map(|pod| pod["status"]["phase"].clone());
 
     server.put_pod(&pod("here", "n1"));
     server.put_pod(&pod("elsewhere", "n2"));
@@ -359,15 +336,7 @@ async fn the_in_memory_cluster_takes_all_that_kubelets_write() {
     assert_eq!(status, "True");
     assert!(node.spec.unwrap().taints.unwrap_or_default().is_empty());
     let leases: Api<Lease> = Api::namespaced(cluster.client(), LEASE_NAMESPACE);
-    let renewed = leases
-        .get("n1")
-        .await
-        .unwrap()
-        .spec
-        .unwrap()
-        .renew_time
-        .unwrap()
-        .0;
+    let renewed = leases.get("n1").await.unwrap().spec.unwrap().renew_time.unwrap().0;
     assert!(cluster.now().duration_since(renewed) <= SignedDuration::from_secs(10));
     let running = pods.get("p").await.unwrap().status.unwrap();
     assert_eq!(running.phase.as_deref(), Some("Running"));

@@ -1,0 +1,83 @@
+//! Which nodes go when constraints between pods decide where their pods may go.
+
+use autoscaler_core::document::PlanDocument;
+
+use crate::case::Case;
+
+/// A group whose timers are nothing, and so many nodes of 4 cores in it, each in a zone of its own.
+fn cluster(nodes: u32) -> Case {
+    let policy = "scaleDownPolicy: {stabilizationWindowSeconds: 0, cooldownSeconds: 0, budgets: {drain: \"100%\"}}";
+    let config = "apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: AutoscalerConfig\nmetadata: {name: default}\nspec: {globalSettings: {maxClusterWorkers: 0, budgets: {drain: \"100%\"}}}";
+    let mut case = Case::new().with(config).group("a", 0, 9, "medium", &[policy]);
+    for index in 0..nodes {
+        case = case.with(&format!(
+            "apiVersion: v1\nkind: Node\nmetadata: {{name: n{index}, labels: {{autoscaler.vpsie.com/managed: \"true\", autoscaler.vpsie.com/nodegroup: a, kubernetes.io/hostname: n{index}, topology.kubernetes.io/zone: z{index}}}}}\nstatus: {{allocatable: {{cpu: \"4\", memory: 8Gi, pods: \"110\"}}, conditions: [{{type: Ready, status: \"True\"}}]}}\n---\napiVersion: autoscaler.vpsie.com/v1alpha1\nkind: VPSieNode\nmetadata: {{name: n{index}, namespace: default}}\nspec: {{nodeGroupName: a, instanceType: medium, datacenterID: dc-1}}\nstatus: {{phase: Ready, unneededSince: \"2026-01-01T00:00:00Z\"}}"
+        ));
+    }
+    case
+}
+
+/// A replica of `app: web` on a node, with this below `spec`.
+fn replica(case: Case, index: u32, constraint: &str) -> Case {
+    case.with(&format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: web-{index}, namespace: default, labels: {{app: web}}, ownerReferences: [{{apiVersion: apps/v1, kind: ReplicaSet, name: web, uid: u, controller: true}}]}}\nspec:\n  nodeName: n{index}\n  containers: [{{name: c, resources: {{requests: {{cpu: 100m, memory: 100Mi}}}}}}]\n  {constraint}\nstatus: {{phase: Running, conditions: [{{type: Ready, status: \"True\"}}]}}"
+    ))
+}
+
+fn removed(plan: &PlanDocument) -> usize {
+    plan.scale_down.len()
+}
+
+#[test]
+fn without_constraints_idle_nodes_are_merged_into_one() {
+    let mut case = cluster(4);
+    for index in 0..4 {
+        case = replica(case, index, "");
+    }
+    assert_eq!(removed(&case.plan()), 3);
+}
+
+#[test]
+fn incident_c21c92d_anti_affine_replicas_keep_their_nodes() {
+    let apart = "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: web}}}]}}";
+    let mut case = cluster(4);
+    for index in 0..4 {
+        case = replica(case, index, apart);
+    }
+    let plan = case.plan();
+    assert_eq!(removed(&plan), 0);
+    assert!(
+        plan.nodes.iter().all(|node| node.reason == Some("NoPlaceToMovePods")),
+        "{:#?}",
+        plan.nodes
+    );
+    assert!(
+        plan.nodes[0].message.contains("InterPodAffinity"),
+        "{}",
+        plan.nodes[0].message
+    );
+}
+
+#[test]
+fn b16_zone_anti_affinity_counts_zones_and_not_nodes() {
+    let apart = "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: topology.kubernetes.io/zone, labelSelector: {matchLabels: {app: web}}}]}}";
+    // Three replicas in three of four zones: the node without one is empty and goes, the others stay.
+    let mut case = cluster(4);
+    for index in 0..3 {
+        case = replica(case, index, apart);
+    }
+    let plan = case.plan();
+    let gone: Vec<_> = plan.scale_down.iter().map(|removal| removal.node.as_str()).collect();
+    assert_eq!(gone, ["n3"]);
+}
+
+#[test]
+fn spread_replicas_see_the_node_that_leaves_as_a_domain() {
+    let spread = "topologySpreadConstraints: [{maxSkew: 1, topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: web}}}]";
+    let mut case = cluster(3);
+    for index in 0..3 {
+        case = replica(case, index, spread);
+    }
+    // Until the node is gone its zone is a domain with no replica, and one more elsewhere would be a skew of 2.
+    assert_eq!(removed(&case.plan()), 0);
+}
