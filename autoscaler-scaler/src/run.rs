@@ -264,7 +264,7 @@ impl Loop {
                     self.offerings = Some(Offerings {
                         list,
                         read_at: Instant::now(),
-                    })
+                    });
                 }
                 Err(error) => self.problem("read the offerings", error.to_string()),
             }

@@ -3,7 +3,7 @@
 //!
 //! `Rules` are made once for a snapshot: which numbers there are to keep, and for every class of pods which of them it
 //! reads and which it moves. `Counters` are these numbers for one [`World`](crate::world::World). A class that none of
-//! this concerns costs one test of a flag. Rules that look at one node alone are in [`fit`](crate::fit).
+//! this concerns costs one test of a flag. Rules that look at one node alone are in [`fit`].
 
 pub mod affinity;
 pub(crate) mod claims;

@@ -48,7 +48,7 @@ impl Machines {
                         match kubelets.join(spec).await {
                             Ok(()) => drop(joined.insert(id.clone(), name)),
                             Err(error) => {
-                                tracing::warn!(%error, node = name, "a machine cannot join yet and tries again")
+                                tracing::warn!(%error, node = name, "a machine cannot join yet and tries again");
                             }
                         }
                     }

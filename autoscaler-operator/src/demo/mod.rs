@@ -56,7 +56,7 @@ async fn tell(world: &World, narrator: &Narrator) -> Result<(), Failure> {
     world.deploy("web", 1, "900m", "512Mi").await?;
     until(narrator, "the pod runs", || world.running("web", 1)).await?;
 
-    narrator.title("Thirty pods at once, in two node groups: the cheapest nodes that fit, bought together")?;
+    narrator.title("Thirty pods at once, two node groups: the cheapest nodes that fit, bought together")?;
     world.scale("web", 30).await?;
     until(narrator, "all pods run", || world.running("web", 30)).await?;
 

@@ -46,6 +46,18 @@ struct Seen {
     last_look: Option<Timestamp>,
 }
 
+/// What happened since the last look. What happened to several of a kind is told in one line.
+#[derive(Default)]
+struct News {
+    lines: Vec<Line>,
+}
+
+struct Line {
+    kind: &'static str,
+    names: Vec<String>,
+    what: String,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum NodeState {
     Starting,
@@ -79,20 +91,20 @@ impl Narrator {
         let pods: Vec<Pod> = list(Api::namespaced(self.client.clone(), "default"), "").await?;
         let machines: Vec<api::VPSieNode> = list(Api::all(self.client.clone()), "").await?;
         let events: Vec<Event> = list(Api::all(self.client.clone()), "").await?;
-        let mut lines = Vec::new();
+        let mut news = News::default();
         {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            self.look_at_vms(&mut seen, &machines, &mut lines);
-            look_at_nodes(&mut seen, &nodes, &pods, &mut lines);
-            look_at_pods(&mut seen, &pods, &mut lines);
-            look_at_events(&mut seen, &events, &mut lines);
+            self.look_at_vms(&mut seen, &machines, &mut news);
+            look_at_nodes(&mut seen, &nodes, &pods, &mut news);
+            look_at_pods(&mut seen, &pods, &mut news);
+            look_at_events(&mut seen, &events, &mut news);
         }
         let elapsed = (self.clock)().duration_since(self.started).as_secs();
         let told = |line: String| format!("  {:>3}:{:02}  {line}\n", elapsed / 60, elapsed % 60);
-        command::print(&lines.into_iter().map(told).collect::<String>())
+        command::print(&news.lines.iter().map(Line::text).map(told).collect::<String>())
     }
 
-    fn look_at_vms(&self, seen: &mut Seen, machines: &[api::VPSieNode], lines: &mut Vec<String>) {
+    fn look_at_vms(&self, seen: &mut Seen, machines: &[api::VPSieNode], news: &mut News) {
         let now = (self.clock)();
         let hours = seen
             .last_look
@@ -112,16 +124,17 @@ impl Narrator {
                         .iter()
                         .find(|machine| machine.name_any() == vm.hostname.to_ascii_lowercase());
                     let group = group.map_or("?", |machine| machine.spec.node_group_name.as_str());
-                    lines.push(format!(
-                        "VM {} is ordered: a {} at {price} per hour, for the group {group}",
-                        vm.hostname, vm.offering_id
-                    ));
+                    news.add(
+                        "VM",
+                        &vm.hostname,
+                        format!("ordered: {} at {price} per hour, for the group {group}", vm.offering_id),
+                    );
                 }
                 (Some("provisioning"), "running") => {
-                    lines.push(format!("VM {} is running; its kubelet starts", vm.hostname))
+                    news.add("VM", &vm.hostname, "running, the kubelet starts".to_owned());
                 }
                 (Some(before), "deleting") if before != "deleting" => {
-                    lines.push(format!("VM {} is being deleted", vm.hostname))
+                    news.add("VM", &vm.hostname, "deleted at VPSie, soon gone".to_owned());
                 }
                 _ => {}
             }
@@ -130,7 +143,7 @@ impl Narrator {
         for (id, (hostname, _)) in &seen.vms {
             if !current.contains_key(id) {
                 seen.deleted += 1;
-                lines.push(format!("VM {hostname} is gone; it costs no more"));
+                news.add("VM", hostname, "gone, costs no more".to_owned());
             }
         }
         seen.vms = current;
@@ -154,7 +167,49 @@ impl Narrator {
     }
 }
 
-fn look_at_nodes(seen: &mut Seen, nodes: &[Node], pods: &[Pod], lines: &mut Vec<String>) {
+// === impl News ===
+
+impl News {
+    /// Something that happened to one of a kind.
+    fn add(&mut self, kind: &'static str, name: &str, what: String) {
+        match self
+            .lines
+            .iter_mut()
+            .find(|line| line.kind == kind && line.what == what)
+        {
+            Some(line) => line.names.push(name.to_owned()),
+            None => self.lines.push(Line {
+                kind,
+                names: vec![name.to_owned()],
+                what,
+            }),
+        }
+    }
+
+    /// A line of its own.
+    fn say(&mut self, what: String) {
+        self.lines.push(Line {
+            kind: "",
+            names: Vec::new(),
+            what,
+        });
+    }
+}
+
+// === impl Line ===
+
+impl Line {
+    fn text(&self) -> String {
+        let Self { kind, names, what } = self;
+        match names.as_slice() {
+            [] => what.clone(),
+            [name] => format!("{kind} {name}: {what}"),
+            _ => format!("{} {kind}s: {what} ({})", names.len(), names.join(", ")),
+        }
+    }
+}
+
+fn look_at_nodes(seen: &mut Seen, nodes: &[Node], pods: &[Pod], news: &mut News) {
     let mut current = BTreeMap::new();
     for node in nodes {
         let name = node.name_any();
@@ -178,33 +233,40 @@ fn look_at_nodes(seen: &mut Seen, nodes: &[Node], pods: &[Pod], lines: &mut Vec<
         if before != Some(state) {
             match (before, state) {
                 (_, NodeState::Ready) if before == Some(NodeState::Cordoned) => {
-                    lines.push(format!("Node {name} stays after all: its cordon is lifted"))
+                    news.add("node", &name, "kept after all, the cordon is lifted".to_owned());
                 }
-                (_, NodeState::Ready) => lines.push(format!(
-                    "Node {name} is ready: labels and taints of its group are on it"
-                )),
+                (_, NodeState::Ready) => {
+                    news.add(
+                        "node",
+                        &name,
+                        "ready, with the labels and taints of the group".to_owned(),
+                    );
+                }
                 (_, NodeState::Cordoned) => {
                     let on_it =
                         |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(&name);
                     let left = pods.iter().filter(on_it).count();
-                    lines.push(format!(
-                        "Node {name} is no longer needed: it takes no new pods, {left} are to move"
-                    ));
+                    let pods = if left == 0 {
+                        "no pod has to move".to_owned()
+                    } else {
+                        format!("{left} pods have to move")
+                    };
+                    news.add("node", &name, format!("no longer needed, cordoned: {pods}"));
                 }
-                (_, NodeState::Starting) => lines.push(format!("Node {name} has joined and starts")),
+                (_, NodeState::Starting) => news.add("node", &name, "joined, starting".to_owned()),
             }
         }
         current.insert(name, state);
     }
     for name in seen.nodes.keys() {
         if !current.contains_key(name) {
-            lines.push(format!("Node {name} is removed from the cluster"));
+            news.add("node", name, "removed from the cluster".to_owned());
         }
     }
     seen.nodes = current;
 }
 
-fn look_at_pods(seen: &mut Seen, pods: &[Pod], lines: &mut Vec<String>) {
+fn look_at_pods(seen: &mut Seen, pods: &[Pod], news: &mut News) {
     let phase = |pod: &Pod| {
         pod.status
             .as_ref()
@@ -215,13 +277,13 @@ fn look_at_pods(seen: &mut Seen, pods: &[Pod], lines: &mut Vec<String>) {
     let running = living().filter(|pod| phase(pod) == "Running").count();
     let waiting = living().filter(|pod| phase(pod) != "Running").count();
     if seen.pods != (waiting, running) {
-        lines.push(format!("Pods: {running} running, {waiting} waiting"));
+        news.say(format!("pods: {running} running, {waiting} waiting"));
     }
     seen.pods = (waiting, running);
 }
 
 /// What the autoscaler says on pods; the rest of its events repeat what is told above.
-fn look_at_events(seen: &mut Seen, events: &[Event], lines: &mut Vec<String>) {
+fn look_at_events(seen: &mut Seen, events: &[Event], news: &mut News) {
     for event in events {
         let reason = event.reason.as_deref().unwrap_or_default();
         if reason != "NotTriggerScaleUp" || seen.events.insert(event.name_any(), ()).is_some() {
@@ -232,6 +294,6 @@ fn look_at_events(seen: &mut Seen, events: &[Event], lines: &mut Vec<String>) {
             .as_ref()
             .and_then(|object| object.name.clone())
             .unwrap_or_default();
-        lines.push(format!("To pod {pod}: {}", event.note.as_deref().unwrap_or_default()));
+        news.say(format!("to pod {pod}: {}", event.note.as_deref().unwrap_or_default()));
     }
 }

@@ -132,10 +132,7 @@ impl World {
             },
         });
         self.create::<Secret>("kube-system", secret).await?;
-        for (name, offerings) in [
-            ("general", ["small-2", "medium-4"]),
-            ("large", ["medium-8", "large-16"]),
-        ] {
+        for (name, offerings) in [("general", ["medium-4"]), ("large", ["medium-8"])] {
             let group = json!({
                 "apiVersion": api::API_VERSION,
                 "kind": "NodeGroup",

@@ -167,6 +167,32 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #[test]
+    fn what_is_planned_keeps_every_constraint(workloads in prop::collection::vec((0usize..7, 1usize..6, 0usize..3), 1..6)) {
+        let case = Case::new().zones().datacenter("dc-a", "small, medium").datacenter("dc-b", "small, medium");
+        let case = workloads.iter().enumerate().fold(case, |case, (index, (kind, count, size))| {
+            let app = ["x", "y", "web"][index % 3];
+            let rule = [
+                spread(ZONE, "").replace("web", app),
+                spread(HOST, "").replace("web", app),
+                near("podAntiAffinity", HOST, app, ""),
+                near("podAntiAffinity", ZONE, app, ""),
+                near("podAffinity", ZONE, app, ""),
+                near("podAffinity", HOST, "web", ""),
+                "tolerations: []".to_owned(),
+            ][*kind].clone();
+            let cpu = ["300m", "900m", "3"][*size];
+            let spec = format!("{rule}, containers: [{{name: c, resources: {{requests: {{cpu: \"{cpu}\"}}}}}}]");
+            (0..*count).fold(case, |case, pod| case.pod(&format!("w{index}-{pod}"), "", &format!("app: {app}"), &spec))
+        });
+        // Checks the plan by another way of placing its pods.
+        let plan = case.plan();
+        assert_eq!(plan.pods.len(), workloads.iter().map(|(_, count, _)| count).sum::<usize>());
+    }
+}
+
 #[test]
 fn a_ghost_takes_no_pods_and_is_still_a_domain() {
     let case = |more: &str| {
