@@ -354,7 +354,7 @@ pub struct Removal {
 pub enum RemovalPhase {
     /// Decided; nothing has been changed yet.
     Planned,
-    /// The Node is cordoned and tainted.
+    /// The Node is cordoned, with our mark.
     Cordoned,
     /// Pods are being evicted.
     Draining,

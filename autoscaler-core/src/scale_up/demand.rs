@@ -1,0 +1,171 @@
+//! Which pods ask for a node, in which order, and which nodes have room.
+
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{INITIALIZE_DEADLINE, JOIN_DEADLINE, PROVISION_DEADLINE, Queue, fill::Weights};
+use crate::{
+    plan::Destination,
+    planner::Options,
+    snapshot::{ClassId, MachinePhase, NodeId, PodId, Snapshot},
+    template::Template,
+    world::{BinId, World},
+};
+
+/// Why a pending pod does not ask for a node, or `None` when it does.
+pub(super) fn not_asking(
+    snapshot: &Snapshot,
+    id: PodId,
+    options: &Options,
+    now: Timestamp,
+) -> Option<(&'static str, String)> {
+    let pod = snapshot.pod(id);
+    let priority = snapshot.class_of(pod).priority;
+    let cutoff = snapshot.settings.priority_cutoff;
+    if pod.deletion.is_some() {
+        return Some(("Terminating", "its deletion was requested".to_owned()));
+    }
+    if pod.gated {
+        return Some(("SchedulingGated", "it has scheduling gates".to_owned()));
+    }
+    if pod.mirror {
+        return Some(("MirrorPod", "it mirrors a static pod of a kubelet".to_owned()));
+    }
+    if pod.is_daemon() {
+        return Some((
+            "DaemonSetPod",
+            "a DaemonSet pod runs on its own node or not at all".to_owned(),
+        ));
+    }
+    if pod.has_nomination {
+        return Some((
+            "Nominated",
+            "preemption makes room for it on its nominated node".to_owned(),
+        ));
+    }
+    let Some(unschedulable) = pod.unschedulable else {
+        return Some((
+            "NotUnschedulable",
+            "the scheduler has not said that it is unschedulable".to_owned(),
+        ));
+    };
+    if priority < cutoff {
+        return Some((
+            "PriorityBelowCutoff",
+            format!("its priority {priority} is below the cutoff {cutoff}"),
+        ));
+    }
+    let grace = snapshot.settings.unschedulable_pod_grace;
+    match unschedulable.since {
+        Some(since) if !options.ignore_timers && now.duration_since(since) < grace => {
+            let waited = now.duration_since(since).as_secs();
+            Some((
+                "GracePeriod",
+                format!(
+                    "unschedulable for {waited}s, nodes are bought after {}s",
+                    grace.as_secs()
+                ),
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// Why nothing is put on this node, beyond what the scheduler would say.
+pub(super) fn unusable(snapshot: &Snapshot, id: NodeId) -> Option<(&'static str, String)> {
+    let node = snapshot.node(id);
+    let leaving = node.deleting
+        || node
+            .machine
+            .is_some_and(|machine| snapshot.machine(machine).is_leaving());
+    if leaving {
+        return Some(("CurrentlyBeingDeleted", "the node is being removed".to_owned()));
+    }
+    (!node.is_ready()).then(|| ("NodeNotReady", "the node is not Ready".to_owned()))
+}
+
+/// The nodes that pods can be placed on: Ready ones, then those to come, each in the order of their names.
+pub(super) fn destinations(world: &mut World<'_>, now: Timestamp) -> Vec<(BinId, Destination)> {
+    let snapshot = world.snapshot();
+    let mut destinations: Vec<_> = snapshot
+        .node_ids()
+        .filter(|node| unusable(snapshot, *node).is_none() && !is_starting(snapshot, *node))
+        .map(|node| (BinId::from(node), Destination::Node(node)))
+        .collect();
+    for id in snapshot.machine_ids() {
+        let machine = snapshot.machine(id);
+        let deadline = match (machine.phase, machine.node) {
+            (_, Some(_)) => INITIALIZE_DEADLINE,
+            (MachinePhase::Pending | MachinePhase::Provisioning, None) => PROVISION_DEADLINE,
+            _ => JOIN_DEADLINE,
+        };
+        let late = machine
+            .phase_since
+            .is_some_and(|since| deadline < now.duration_since(since));
+        let to_come = match machine.node {
+            Some(node) => is_starting(snapshot, node) && !snapshot.node(node).deleting,
+            None => machine.is_coming(),
+        };
+        if late || !to_come || machine.is_leaving() {
+            continue;
+        }
+        let Some(template) = machine
+            .group
+            .and_then(|group| Template::of_machine(snapshot, machine, group))
+        else {
+            continue;
+        };
+        let bin = world.add_with(&Arc::new(template), machine.node);
+        let destination = machine.node.map_or(Destination::Machine(id), Destination::Node);
+        destinations.push((bin, destination));
+    }
+    destinations
+}
+
+/// Whether this is the Node of a VPSieNode that is not done yet: not Ready for the first time, or Ready and still with a
+/// taint that it only has while it starts. Such a node counts as it is going to be.
+pub(super) fn is_starting(snapshot: &Snapshot, id: NodeId) -> bool {
+    let node = snapshot.node(id);
+    let Some(machine) = node.machine.map(|machine| snapshot.machine(machine)) else {
+        return false;
+    };
+    let well_known = &snapshot.well_known;
+    let tainted = node
+        .taints
+        .iter()
+        .any(|taint| taint.key == well_known.startup || taint.key == well_known.not_ready);
+    if node.is_ready() { tainted } else { machine.is_coming() }
+}
+
+/// Pods that preemption keeps room for: priority, class and node, in ascending priority.
+pub(super) fn nominations(snapshot: &Snapshot) -> Vec<(i32, ClassId, NodeId)> {
+    let mut nominations: Vec<_> = snapshot
+        .pods
+        .iter()
+        .filter(|pod| !pod.bound && !pod.is_terminal() && pod.deletion.is_none())
+        .filter_map(|pod| Some((snapshot.class_of(pod).priority, pod.class, pod.nominated?)))
+        .collect();
+    nominations.sort_unstable();
+    nominations
+}
+
+/// Pods by class: priority descending, then larger first.
+pub(super) fn queues(snapshot: &Snapshot, asking: &[PodId], weights: &Weights) -> Vec<Queue> {
+    let mut by_class: BTreeMap<ClassId, Vec<PodId>> = BTreeMap::new();
+    for pod in asking {
+        by_class.entry(snapshot.pod(*pod).class).or_default().push(*pod);
+    }
+    let mut queues: Vec<_> = by_class
+        .into_iter()
+        .map(|(class, waiting)| Queue { class, waiting })
+        .collect();
+    queues.sort_by_key(|queue| {
+        (
+            Reverse(snapshot.class(queue.class).priority),
+            Reverse(weights.of(snapshot, queue.class)),
+            queue.class,
+        )
+    });
+    queues
+}
