@@ -246,10 +246,10 @@ fn look_at_nodes(seen: &mut Seen, nodes: &[Node], pods: &[Pod], news: &mut News)
                     let on_it =
                         |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(&name);
                     let left = pods.iter().filter(on_it).count();
-                    let pods = if left == 0 {
-                        "no pod has to move".to_owned()
-                    } else {
-                        format!("{left} pods have to move")
+                    let pods = match left {
+                        0 => "no pod has to move".to_owned(),
+                        1 => "1 pod has to move".to_owned(),
+                        _ => format!("{left} pods have to move"),
                     };
                     news.add("node", &name, format!("no longer needed, cordoned: {pods}"));
                 }
