@@ -1,6 +1,6 @@
 //! What a new node of a group and offering will look like before it exists.
 //!
-//! The rules of DESIGN for labels, taints and reserves of new nodes live here and nowhere else; so does the placing of
+//! The rules for labels, taints and reserves of new nodes live here and nowhere else; so does the placing of
 //! DaemonSet pods on them.
 
 use std::sync::Arc;
