@@ -1,7 +1,12 @@
 //! The index as the watches fill it: malformed objects, relists, and our own writes.
 
 #![cfg(feature = "embedded-cluster")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::future_not_send, reason = "a helper of a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::future_not_send,
+    reason = "a helper of a test fails by panicking"
+)]
 
 use std::{
     sync::{Arc, Mutex},
@@ -90,7 +95,9 @@ async fn t8_a_malformed_object_is_reported_and_does_not_stop_the_watch() {
     world.create_node("good-1", "1").await;
     world.create_node("bad", "10x").await;
     world.create_node("good-2", "2").await;
-    world.until("both good nodes are there", || world.names() == ["good-1", "good-2"]).await;
+    world
+        .until("both good nodes are there", || world.names() == ["good-1", "good-2"])
+        .await;
     let reported = world.reports.lock().unwrap().clone();
     let unreadable: Vec<_> = reported
         .iter()
@@ -101,14 +108,23 @@ async fn t8_a_malformed_object_is_reported_and_does_not_stop_the_watch() {
         .collect();
     assert_eq!(unreadable.len(), 1, "{reported:?}");
     assert_eq!((unreadable[0].0, unreadable[0].1), ("Node", "/bad"));
-    assert!(unreadable[0].2.contains("\"10x\" is not a quantity"), "{}", unreadable[0].2);
+    assert!(
+        unreadable[0].2.contains("\"10x\" is not a quantity"),
+        "{}",
+        unreadable[0].2
+    );
 
     // Mended, it appears; broken again, what was known of it is no longer used.
     let nodes: Api<Node> = Api::all(world.cluster.client());
     for (cpu, expected) in [("3", 3), ("zzz", 2)] {
         let patch = Patch::Merge(json!({ "status": { "allocatable": { "cpu": cpu } } }));
-        nodes.patch_status("bad", &PatchParams::default(), &patch).await.unwrap();
-        world.until("the change is there", || world.names().len() == expected).await;
+        nodes
+            .patch_status("bad", &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+        world
+            .until("the change is there", || world.names().len() == expected)
+            .await;
     }
 }
 
@@ -152,6 +168,8 @@ async fn our_own_write_is_seen_at_once_and_not_undone_by_an_older_event() {
     assert_eq!(max_nodes(), Some(7));
     // Everything that the watch had to say about Nodes and NodeGroups has been said once this node is there.
     world.create_node("later", "1").await;
-    world.until("the watches have caught up", || !world.names().is_empty()).await;
+    world
+        .until("the watches have caught up", || !world.names().is_empty())
+        .await;
     assert_eq!(max_nodes(), Some(7));
 }
