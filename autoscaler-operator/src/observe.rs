@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use autoscaler_core::{
-    plan::{NodeVerdict, Plan, PodVerdict},
+    plan::{self, NodeVerdict, Plan, PodVerdict},
     snapshot::{MachinePhase, Snapshot},
 };
 use autoscaler_metrics::record::{
@@ -21,7 +21,7 @@ pub struct Recorder {
     unschedulable: ByReason,
     unremovable: ByReason,
     groups: NodeGroups,
-    /// Pods evicted from each group since its last drain ended.
+    /// Pods evicted so far from each node whose drain has not ended.
     evicted: BTreeMap<String, usize>,
 }
 
@@ -86,23 +86,27 @@ impl Recorder {
                 Fact::VmCreateFailed { group, reason, .. } => record::scale_up_error(named(group), reason),
                 Fact::NodeFailed { group, reason } => record::scale_up_error(named(group), bounded(reason)),
                 Fact::NodeReady { group, took } => record::node_provisioning_duration(named(group), unsigned(*took)),
-                Fact::PodEvicted { group, .. } => {
-                    *self.evicted.entry(group.clone()).or_default() += 1;
+                Fact::PodEvicted { node, .. } => {
+                    *self.evicted.entry(node.clone()).or_default() += 1;
                     record::pod_eviction(EvictionResult::Evicted);
                 }
                 Fact::EvictionRefused { .. } => record::pod_eviction(EvictionResult::Blocked),
-                Fact::Drained { group, took } => {
-                    let evicted = self.evicted.remove(group).unwrap_or(0);
-                    let kind = if evicted == 0 {
-                        RemovalKind::Empty
-                    } else {
-                        RemovalKind::Drain
+                Fact::Drained {
+                    group,
+                    node,
+                    kind,
+                    took,
+                } => {
+                    let evicted = self.evicted.remove(node).unwrap_or(0);
+                    let kind = match kind {
+                        plan::RemovalKind::Empty => RemovalKind::Empty,
+                        plan::RemovalKind::Drain => RemovalKind::Drain,
                     };
                     record::scale_down(named(group), kind, 1);
                     record::node_drain(named(group), DrainResult::Success, unsigned(*took), evicted);
                 }
-                Fact::RemovalFailed { group, reason } => {
-                    self.evicted.remove(group);
+                Fact::RemovalFailed { group, node, reason } => {
+                    self.evicted.remove(node);
                     record::scale_down_error(named(group), bounded(reason));
                 }
                 Fact::VmDeleted { group, took } => record::node_termination_duration(named(group), unsigned(*took)),
@@ -157,7 +161,7 @@ fn named(group: &str) -> NodeGroup<'_> {
 
 /// A reason of the life-cycle state machine as a label of bounded values.
 fn bounded(reason: &str) -> &'static str {
-    const KNOWN: [&str; 14] = [
+    const KNOWN: [&str; 15] = [
         "BlockedByPod",
         "Deleted",
         "DrainTimeout",
@@ -168,6 +172,7 @@ fn bounded(reason: &str) -> &'static str {
         "NotEmpty",
         "OwnNode",
         "PendingPods",
+        "ProvisioningFailed",
         "ProvisioningTimeout",
         "Uncordoned",
         "VMFailed",

@@ -164,15 +164,7 @@ impl Packer<'_, '_> {
                 match found {
                     Some((bin, destination)) => {
                         self.world.place(queue.class, bin);
-                        let verdict = PodVerdict::FitsExisting(destination);
-                        self.verdicts.insert(
-                            pod,
-                            PodReport {
-                                pod,
-                                verdict,
-                                reasons: Arc::new([]),
-                            },
-                        );
+                        self.verdicts.insert(pod, fits_existing(pod, destination));
                     }
                     None => waiting.push(pod),
                 }
@@ -253,15 +245,7 @@ impl Packer<'_, '_> {
                 node.pods.push(pod);
             } else if let Some((bin, destination)) = self.existing.iter().find(|(bin, _)| fits(bin)) {
                 self.world.place(queue.class, *bin);
-                let verdict = PodVerdict::FitsExisting(*destination);
-                self.verdicts.insert(
-                    pod,
-                    PodReport {
-                        pod,
-                        verdict,
-                        reasons: Arc::new([]),
-                    },
-                );
+                self.verdicts.insert(pod, fits_existing(pod, *destination));
             } else {
                 return;
             }
@@ -422,4 +406,13 @@ fn new_node_misfit(world: &mut World<'_>, class: ClassId, template: &Arc<Templat
     let misfit = world.misfit(class, bin);
     world.rollback(mark);
     misfit
+}
+
+/// The report on a pod that has room on a node that exists or is to come.
+fn fits_existing(pod: PodId, destination: Destination) -> PodReport {
+    PodReport {
+        pod,
+        verdict: PodVerdict::FitsExisting(destination),
+        reasons: Arc::new([]),
+    }
 }

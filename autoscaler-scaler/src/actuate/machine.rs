@@ -1,7 +1,7 @@
 //! One VPSieNode: observe, step, persist, act, until nothing more can be done now.
 
 use autoscaler_core::{
-    lifecycle::{self, Action, CreateReply, Record, RemovalPhase, Step},
+    lifecycle::{self, Action, CreateReply, Record, RemovalKind, RemovalPhase, Step},
     provider::{CreateInstance, InstanceId, ProviderErrorKind},
     snapshot::MachinePhase,
 };
@@ -333,6 +333,7 @@ impl Actuator {
             match &evicted {
                 Evicted::Yes => tick.fact(Fact::PodEvicted {
                     group: group.clone(),
+                    node: machine.name_any(),
                     forced,
                 }),
                 Evicted::Refused(why) => {
@@ -398,6 +399,11 @@ impl Actuator {
         if reached(RemovalPhase::Drained) {
             tick.fact(Fact::Drained {
                 group: group.clone(),
+                node: machine.name_any(),
+                kind: after
+                    .removal
+                    .as_ref()
+                    .map_or(RemovalKind::Drain, |removal| removal.kind),
                 took: since_start(),
             });
         }
@@ -409,6 +415,7 @@ impl Actuator {
                 .unwrap_or_default();
             tick.fact(Fact::RemovalFailed {
                 group: group.clone(),
+                node: machine.name_any(),
                 reason,
             });
         }

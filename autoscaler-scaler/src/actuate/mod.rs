@@ -30,7 +30,7 @@ use std::{
 };
 
 use autoscaler_core::{
-    lifecycle::Deadlines,
+    lifecycle::{Deadlines, RemovalKind},
     provider::{CloudProvider, InstanceId, ProviderError, ProviderErrorKind},
 };
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
@@ -103,7 +103,7 @@ pub struct Problem {
     pub message: String,
 }
 
-/// Something that happened, for metrics. Groups are `namespace/name`.
+/// Something that happened, for metrics. Groups are `namespace/name`, nodes are named by their VPSieNode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[expect(
@@ -130,13 +130,22 @@ pub enum Fact {
     /// A VPSieNode failed.
     NodeFailed { group: String, reason: String },
     /// The eviction API let a pod go, or it was deleted by force.
-    PodEvicted { group: String, forced: bool },
+    PodEvicted { group: String, node: String, forced: bool },
     /// The eviction API refused.
     EvictionRefused { group: String },
     /// A node is drained; the time counts from the start of its removal.
-    Drained { group: String, took: SignedDuration },
+    Drained {
+        group: String,
+        node: String,
+        kind: RemovalKind,
+        took: SignedDuration,
+    },
     /// A removal was rolled back.
-    RemovalFailed { group: String, reason: String },
+    RemovalFailed {
+        group: String,
+        node: String,
+        reason: String,
+    },
     /// The provider took the order to delete a VM.
     VmDeleteRequested { group: String },
     /// The provider no longer has a VM; the time counts from the order to delete it.
