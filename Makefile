@@ -6,14 +6,24 @@
 
 CARGO ?= cargo
 
+# Where `make figures` writes what the benchmarks found.
+FIGURES = docs/architecture/figures.md
+
 # A pinned tool of its own, so that the result does not depend on what is installed.
 CARGO_DENY_VERSION = 0.20.2
 CARGO_DENY = target/tools/bin/cargo-deny
 
+CARGO_FUZZ_VERSION = 0.13.2
+CARGO_FUZZ = target/tools/bin/cargo-fuzz
+
+# How long `make fuzz` runs each target. What it finds is kept in fuzz/corpus, so that the next run goes on from there.
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS = plan_text plan_cluster
+
 # Each example is a test: it runs to its end, and fails by itself.
 EXAMPLES = $(basename $(notdir $(wildcard examples/*.rs examples/examples/*.rs)))
 
-.PHONY: build test test-unit test-embedded test-integration examples control-plane demo bench lint generate deny
+.PHONY: build figures test test-unit test-embedded test-integration examples control-plane demo bench fuzz lint generate deny
 
 build:
 	$(CARGO) build --workspace --all-features
@@ -43,7 +53,24 @@ demo:
 	$(CARGO) run --release -- demo
 
 bench:
-	$(CARGO) bench
+	$(CARGO) bench -p autoscaler-benches
+
+# Runs the benchmarks and writes their tables to the documentation. Nothing else should run on the machine.
+figures:
+	@{ echo "# Figures"; echo; \
+	   echo "Written by \`make figures\` on $$(date -u +%F): $$(nproc) cores of $$(uname -m)," \
+	        "$$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $$($(CARGO) --version)."; \
+	   echo "What the benchmarks are is in [performance.md](performance.md)."; } > $(FIGURES)
+	FIGURES="$(CURDIR)/$(FIGURES)" $(CARGO) bench -p autoscaler-benches
+
+# Without a sanitizer: there is no unsafe code to watch, and so the pinned toolchain can build it.
+fuzz: $(CARGO_FUZZ)
+	mkdir -p $(addprefix fuzz/corpus/,$(FUZZ_TARGETS))
+	$(foreach target,$(FUZZ_TARGETS),$(CARGO_FUZZ) run --sanitizer none $(target) fuzz/corpus/$(target) $(wildcard fuzz/seeds/$(target)) -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=10 $(addprefix -dict=,$(wildcard fuzz/$(target).dict)) &&) true
+
+$(CARGO_FUZZ):
+	@echo "Building cargo-fuzz $(CARGO_FUZZ_VERSION), which takes a minute the first time."
+	$(CARGO) install --quiet --locked --profile dev --root target/tools --version $(CARGO_FUZZ_VERSION) cargo-fuzz
 
 lint: deny
 	$(CARGO) fmt --all --check

@@ -36,6 +36,9 @@ pub fn check(snapshot: &Snapshot, plan: &Plan) -> Vec<Violation> {
     placements(snapshot, plan, &mut report);
     needless_creations(snapshot, plan, &mut report);
     growing_groups(snapshot, plan, &mut report);
+    for message in crate::headroom::lost(snapshot, plan) {
+        report(2, message);
+    }
     violations.sort();
     violations
 }
@@ -478,20 +481,17 @@ fn needless_creations(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>)
         if empty == 0 {
             continue;
         }
+        let failed = |node| machine_of(snapshot, node).is_some_and(|machine| machine.phase == MachinePhase::Failed);
         let staying = snapshot
             .node_ids()
-            .filter(|node| snapshot.node(*node).group == Some(id) && !leaves(snapshot, *node));
+            .filter(|node| snapshot.node(*node).group == Some(id) && !leaves(snapshot, *node) && !failed(*node));
         let coming = snapshot
             .machines
             .iter()
             .filter(|machine| machine.group == Some(id) && machine.node.is_none() && machine.is_coming());
-        let failed = snapshot.machines.iter().filter(|machine| {
-            machine.group == Some(id) && machine.node.is_some() && machine.phase == MachinePhase::Failed
-        });
-        let with_pods = of_group().count() - empty;
-        let size = (staying.count() + coming.count() + with_pods + empty).saturating_sub(failed.count());
+        let size = staying.count() + coming.count() + of_group().count();
         let min = snapshot.group(id).min_nodes as usize;
-        if min < size {
+        if min < size && !crate::headroom::needs_empty_nodes(snapshot, plan, id) {
             report(
                 6,
                 format!(

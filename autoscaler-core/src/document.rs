@@ -290,8 +290,8 @@ fn pod(snapshot: &Snapshot, plan: &Plan, report: &crate::plan::PodReport) -> Pod
         node_group: reason.group.map(|group| snapshot.group_name(group)),
         offering: reason.offering.as_ref().map(ToString::to_string),
         node: reason.node.map(|node| node_name(snapshot, node)),
-        reason: reason.reason.clone(),
-        message: reason.message.clone(),
+        reason: reason.reason(snapshot).into_owned(),
+        message: reason.message(snapshot),
     };
     let reasons = report.reasons.iter().map(reason).collect();
     PodDocument {

@@ -84,6 +84,7 @@ pub fn must_move(snapshot: &Snapshot, pod: PodId, now: Timestamp) -> bool {
 #[must_use]
 pub fn is_long_terminating(pod: &Pod, now: Timestamp) -> bool {
     pod.deletion
+        .as_ref()
         .is_some_and(|deletion| deletion.grace.saturating_add(LONG_TERMINATING_SLACK) < now.duration_since(deletion.at))
 }
 
@@ -94,18 +95,20 @@ pub fn block_message(snapshot: &Snapshot, pod: PodId, reason: BlockReason) -> St
     let pod = snapshot.pod(pod);
     match reason {
         BlockReason::NotReplicated => format!("pod {name} has no controller that would replace it"),
-        BlockReason::NotSafeToEvictAnnotation => match (pod.safe_to_evict, pod.do_not_disrupt, pod.started_at) {
-            (Some(SafeToEvict::No), _, _) => {
-                format!("pod {name} is annotated cluster-autoscaler.kubernetes.io/safe-to-evict=false")
+        BlockReason::NotSafeToEvictAnnotation => {
+            match (pod.safe_to_evict, pod.do_not_disrupt.as_deref(), pod.started_at()) {
+                (Some(SafeToEvict::No), _, _) => {
+                    format!("pod {name} is annotated cluster-autoscaler.kubernetes.io/safe-to-evict=false")
+                }
+                (_, Some(DoNotDisrupt::For(duration)), Some(start)) => {
+                    format!("pod {name} is annotated karpenter.sh/do-not-disrupt={duration:#} and started at {start}")
+                }
+                (_, Some(DoNotDisrupt::For(duration)), None) => {
+                    format!("pod {name} is annotated karpenter.sh/do-not-disrupt={duration:#} and has not started")
+                }
+                (_, _, _) => format!("pod {name} is annotated karpenter.sh/do-not-disrupt=true"),
             }
-            (_, Some(DoNotDisrupt::For(duration)), Some(start)) => {
-                format!("pod {name} is annotated karpenter.sh/do-not-disrupt={duration:#} and started at {start}")
-            }
-            (_, Some(DoNotDisrupt::For(duration)), None) => {
-                format!("pod {name} is annotated karpenter.sh/do-not-disrupt={duration:#} and has not started")
-            }
-            (_, _, _) => format!("pod {name} is annotated karpenter.sh/do-not-disrupt=true"),
-        },
+        }
         BlockReason::LocalStorageRequested => {
             let volume = pod.local_storage.map_or("", |volume| snapshot.text(volume));
             format!("pod {name} would lose the data of its volume {volume}")
@@ -120,17 +123,17 @@ pub fn block_message(snapshot: &Snapshot, pod: PodId, reason: BlockReason) -> St
 /// The annotation `karpenter.sh/do-not-disrupt`. A duration counts from the start of the pod; without a start it has
 /// not begun to pass.
 fn must_not_be_disrupted(pod: &Pod, now: Timestamp) -> bool {
-    match (pod.do_not_disrupt, pod.started_at) {
+    match (pod.do_not_disrupt.as_deref(), pod.started_at()) {
         (None, _) => false,
         (Some(DoNotDisrupt::Always), _) | (Some(DoNotDisrupt::For(_)), None) => true,
-        (Some(DoNotDisrupt::For(duration)), Some(start)) => now.duration_since(start) < duration,
+        (Some(DoNotDisrupt::For(duration)), Some(start)) => now.duration_since(start) < *duration,
     }
 }
 
 /// A pod of kube-system that is not known to be older than [`KUBE_SYSTEM_PROTECTION`].
 fn is_young_system_pod(snapshot: &Snapshot, pod: &Pod, now: Timestamp) -> bool {
     let old = |created: Timestamp| KUBE_SYSTEM_PROTECTION <= now.duration_since(created);
-    pod.namespace == snapshot.well_known.kube_system && !pod.created_at.is_some_and(old)
+    pod.namespace == snapshot.well_known.kube_system && !pod.created_at().is_some_and(old)
 }
 
 #[cfg(test)]

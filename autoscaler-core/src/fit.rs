@@ -38,6 +38,11 @@ pub struct NodeView<'a> {
 pub enum Misfit {
     /// The node is cordoned.
     Unschedulable,
+    /// The pod is bound to another node.
+    NodeName {
+        /// That node, when it is known.
+        bound_to: Option<Symbol>,
+    },
     /// The node has a taint that the pod does not tolerate.
     Taint(Taint),
     /// The node lacks a label of the pod's node selector.
@@ -164,7 +169,7 @@ pub fn misfit(class: &PodClass, node: &NodeView<'_>, well_known: &WellKnown, sym
     static_misfit(class, node, well_known, symbols).or_else(|| {
         class
             .requests
-            .shortage(node.allocatable, node.used)
+            .shortage(node.allocatable, node.used, symbols)
             .map(Misfit::Resources)
     })
 }
@@ -190,7 +195,7 @@ pub fn static_misfit(
     if let Some(taint) = taint::first_untolerated(node.taints, &class.tolerations) {
         return Some(Misfit::Taint(taint));
     }
-    if let Some((key, value)) = node.labels.missing(&class.node_selector) {
+    if let Some((key, value)) = node.labels.missing(&class.node_selector, symbols) {
         return Some(Misfit::NodeSelector { key, value });
     }
     match &class.node_affinity {
@@ -207,6 +212,7 @@ impl Misfit {
     pub const fn plugin(&self) -> &'static str {
         match self {
             Self::Unschedulable => "NodeUnschedulable",
+            Self::NodeName { .. } => "NodeName",
             Self::Taint(_) => "TaintToleration",
             Self::NodeSelector { .. } | Self::NodeAffinity => "NodeAffinity",
             Self::PortInUse(_) => "NodePorts",
@@ -257,6 +263,8 @@ impl fmt::Display for MisfitText<'_> {
         let symbols = self.symbols;
         match self.misfit {
             Misfit::Unschedulable => f.write_str("the node is cordoned"),
+            Misfit::NodeName { bound_to: Some(node) } => write!(f, "the pod is bound to {}", symbols.text(*node)),
+            Misfit::NodeName { bound_to: None } => f.write_str("the pod is bound to a node that is not known"),
             Misfit::Taint(taint) => {
                 let (key, value) = (symbols.text(taint.key), symbols.text(taint.value));
                 write!(f, "does not tolerate the taint {key}={value}:{}", taint.effect.as_str())
@@ -347,6 +355,28 @@ impl fmt::Display for MisfitText<'_> {
             }
         }
     }
+}
+
+/// Why a pod does not fit a new node on which nothing runs but the pods of DaemonSets, which request `daemons`. When a
+/// resource is short the text says what is left of it, and what DaemonSets take:
+/// `cpu: needs 4100m, a new node has 3920m (4100m less DaemonSets 180m)`.
+pub(crate) fn template_misfit_text(misfit: &Misfit, daemons: &Resources, symbols: &Symbols) -> String {
+    let Misfit::Resources(shortage) = misfit else {
+        return misfit.text(symbols).to_string();
+    };
+    let resource = shortage.resource;
+    let amount = |amount| amount_text(resource, amount);
+    let (name, needed, free) = (
+        resource.name(symbols),
+        amount(shortage.requested),
+        amount(shortage.free),
+    );
+    let taken = daemons.get(resource);
+    if taken == 0 {
+        return format!("{name}: needs {needed}, a new node has {free}");
+    }
+    let (all, taken) = (amount(shortage.allocatable), amount(taken));
+    format!("{name}: needs {needed}, a new node has {free} ({all} less DaemonSets {taken})")
 }
 
 /// An amount of a resource in the unit in which people write it.

@@ -46,7 +46,8 @@
 //! - [`planner`] decides. Scale-up places pods in a simulated [`world`], on nodes that look like a [`template`];
 //!   [`scale_down`] moves them, by the rules of [`drain`] and [`pdb`]. [`fit`] and [`constraint`] answer as the Filter
 //!   plugins of kube-scheduler do.
-//! - The result is a [`plan`](mod@plan), [`check`](mod@check) judges it, [`document`] turns it into JSON.
+//! - The result is a [`plan`](mod@plan), [`check`](mod@check) judges it, [`document`] turns it into JSON. [`explain`] says
+//!   what one pod sees before anything is moved.
 //! - [`lifecycle`] is the life of one node as a state machine, [`provider`] is the port to the cloud.
 //!
 //! Names of resources, labels and reasons are those of Kubernetes and, where it has one, of the Cluster Autoscaler.
@@ -56,8 +57,12 @@ pub mod check;
 pub mod constraint;
 pub mod document;
 pub mod drain;
+pub mod explain;
 pub mod fit;
+mod hash;
+mod headroom;
 pub mod hours;
+pub mod index;
 pub mod lifecycle;
 pub mod manifest;
 mod options;

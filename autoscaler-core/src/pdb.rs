@@ -13,7 +13,9 @@ use jiff::Timestamp;
 
 use crate::{
     drain,
+    selector::Operator,
     snapshot::{Budget, BudgetId, NodeId, Pod, PodClass, PodId, PodPhase, Snapshot},
+    symbol::Symbol,
 };
 
 /// What every budget has left, and what removals have taken of it.
@@ -31,24 +33,33 @@ pub struct Ledger<'s> {
 pub struct Charge {
     /// By budget, ordered.
     entries: Vec<ChargeEntry>,
-    /// The first pod that several budgets cover.
-    under_several: Option<PodId>,
+    /// The first pod that several budgets cover, with its place among the pods.
+    under_several: Option<(usize, PodId)>,
 }
 
 /// Why a budget does not let a node be drained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The pod that cannot be evicted; the first by namespace and name.
+    /// The pod that cannot be evicted; the first of those that were charged.
     pub pod: PodId,
     /// The reason in words, with its numbers.
     pub message: String,
+}
+
+/// Budgets by what pods must have to be covered, so that a class looks at few of them.
+struct Selectors {
+    /// By namespace, and by a label that the selector asks for.
+    by_label: BTreeMap<(Symbol, Symbol, Symbol), Vec<BudgetId>>,
+    /// By namespace: those whose selector asks for no label of certain values.
+    others: BTreeMap<Symbol, Vec<BudgetId>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ChargeEntry {
     budget: BudgetId,
     pods: u32,
-    first: PodId,
+    /// The first of them, with its place among the pods.
+    first: (usize, PodId),
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,6 +95,48 @@ fn covers(snapshot: &Snapshot, budget: &Budget, class: &PodClass) -> bool {
             .is_some_and(|selector| selector.matches(&class.labels, &snapshot.symbols))
 }
 
+// === impl Selectors ===
+
+impl Selectors {
+    fn new(snapshot: &Snapshot) -> Self {
+        let mut selectors = Self {
+            by_label: BTreeMap::new(),
+            others: BTreeMap::new(),
+        };
+        for id in snapshot.budget_ids() {
+            let budget = snapshot.budget(id);
+            let Some(selector) = &budget.selector else { continue };
+            match selector.0.iter().find(|entry| entry.operator == Operator::In) {
+                Some(entry) => {
+                    for value in &entry.values {
+                        let key = (budget.namespace, entry.key, *value);
+                        selectors.by_label.entry(key).or_default().push(id);
+                    }
+                }
+                None => selectors.others.entry(budget.namespace).or_default().push(id),
+            }
+        }
+        selectors
+    }
+
+    /// The budgets that cover pods of a class, ordered.
+    fn covering(&self, snapshot: &Snapshot, class: &PodClass) -> Vec<BudgetId> {
+        let of_labels = class
+            .labels
+            .iter()
+            .filter_map(|(key, value)| self.by_label.get(&(class.namespace, key, value)));
+        let candidates = self.others.get(&class.namespace).into_iter().chain(of_labels).flatten();
+        let mut covering: Vec<_> = candidates
+            .copied()
+            .filter(|id| covers(snapshot, snapshot.budget(*id), class))
+            .collect();
+        covering.sort_unstable();
+        // A selector may name a value twice.
+        covering.dedup();
+        covering
+    }
+}
+
 // === impl Ledger ===
 
 impl<'s> Ledger<'s> {
@@ -91,19 +144,12 @@ impl<'s> Ledger<'s> {
     /// still have to evict are taken off what their budgets allow.
     #[must_use]
     pub fn new(snapshot: &'s Snapshot, leaving: impl Iterator<Item = NodeId>, now: Timestamp) -> Self {
-        let mut by_namespace: BTreeMap<_, Vec<BudgetId>> = BTreeMap::new();
-        for id in snapshot.budget_ids() {
-            by_namespace.entry(snapshot.budget(id).namespace).or_default().push(id);
-        }
-        let budgets_of_class = |class: &PodClass| {
-            let of_namespace = by_namespace.get(&class.namespace).map_or(&[][..], Vec::as_slice);
-            let covering = of_namespace
-                .iter()
-                .copied()
-                .filter(|id| covers(snapshot, snapshot.budget(*id), class));
-            covering.collect()
-        };
-        let by_class = snapshot.classes.iter().map(budgets_of_class).collect();
+        let selectors = Selectors::new(snapshot);
+        let by_class = snapshot
+            .classes
+            .iter()
+            .map(|class| selectors.covering(snapshot, class))
+            .collect();
         let accounts = snapshot.budgets.iter().map(|budget| Account {
             headroom: budget.disruptions_allowed,
             ..Account::default()
@@ -132,18 +178,18 @@ impl<'s> Ledger<'s> {
         self.snapshot
     }
 
-    /// What moving these pods would charge. Pods are expected in the order of their ids.
+    /// What moving these pods would charge. Where one of several pods has to be named it is the first of them here.
     #[must_use]
     pub fn charge(&self, pods: &[PodId]) -> Charge {
         let mut charge = Charge::default();
-        for id in pods.iter().copied() {
+        for (place, id) in pods.iter().copied().enumerate() {
             let pod = self.snapshot.pod(id);
             if !is_charged(pod) {
                 continue;
             }
             let budgets = self.budgets_of(pod);
             if budgets.len() > 1 && charge.under_several.is_none() {
-                charge.under_several = Some(id);
+                charge.under_several = Some((place, id));
             }
             for budget in budgets
                 .iter()
@@ -161,7 +207,7 @@ impl<'s> Ledger<'s> {
                         ChargeEntry {
                             budget,
                             pods: 1,
-                            first: id,
+                            first: (place, id),
                         },
                     ),
                 }
@@ -188,7 +234,10 @@ impl<'s> Ledger<'s> {
             let problem = self.problem(*entry)?;
             Some((entry.first, Some((entry.budget, problem))))
         });
-        let (pod, problem) = several.into_iter().chain(refused).min_by_key(|(pod, _)| *pod)?;
+        let ((_, pod), problem) = several
+            .into_iter()
+            .chain(refused)
+            .min_by_key(|((place, _), _)| *place)?;
         let name = self.snapshot.pod_name(pod);
         let message = match problem {
             None => format!("pod {name} is covered by several PodDisruptionBudgets, which the eviction API refuses"),
@@ -339,6 +388,47 @@ mod tests {
             verdict(&cluster(1, &json!({})).budget("b", "web", 0, elsewhere)),
             "Remove"
         );
+    }
+
+    #[test]
+    fn the_ledger_knows_all_budgets_of_a_pod_whatever_their_selectors_look_like() {
+        let selectors = [
+            json!({"matchLabels": {"app": "web"}}),
+            json!({"matchLabels": {"app": "web", "tier": "front"}}),
+            json!({"matchLabels": null, "matchExpressions": [{"key": "app", "operator": "In", "values": ["db", "web", "web"]}]}),
+            json!({"matchLabels": null, "matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["db"]}]}),
+            json!({"matchLabels": null, "matchExpressions": [{"key": "tier", "operator": "Exists"}]}),
+            json!({"matchLabels": {"app": null, "tier": "front"}, "matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}),
+            json!({"matchLabels": null}),
+            json!(null),
+        ];
+        let mut all = Cluster::new().node("n1", json!({}));
+        for (index, selector) in selectors.into_iter().enumerate() {
+            all = all.budget(&format!("b{index}"), "nobody", 1, json!({"spec": {"selector": null}}));
+            all = all.budget(&format!("c{index}"), "web", 1, json!({"spec": {"selector": selector}}));
+        }
+        for (name, labels) in [
+            ("web-1", json!({})),
+            ("web-2", json!({"tier": "front"})),
+            ("db-1", json!({"tier": "back"})),
+            ("other-1", json!({"app": null, "tier": "front"})),
+        ] {
+            all = all.pod(name, "n1", "1m", json!({"metadata": {"labels": labels}}));
+        }
+        let snapshot = all.snapshot();
+        let ledger = Ledger::new(&snapshot, std::iter::empty(), NOW.parse().unwrap());
+        let mut covered = 0;
+        for id in snapshot.pod_ids() {
+            let one_by_one: Vec<_> = budgets_of(&snapshot, id).collect();
+            assert_eq!(
+                ledger.budgets_of(snapshot.pod(id)),
+                one_by_one,
+                "{}",
+                snapshot.pod_name(id)
+            );
+            covered += one_by_one.len();
+        }
+        assert_eq!(covered, 2 + 1 + 3 + 3 + 3 + 1 + 4, "pods of each selector, in order");
     }
 
     #[test]

@@ -3,14 +3,16 @@
 //! A plan refers to the snapshot it was made from by ids; [`document`](crate::document) turns both into the JSON that
 //! users see. Only data belongs here.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use jiff::Timestamp;
 
 use crate::{
+    fit::{self, Misfit},
     provider::{DatacenterId, OfferingId},
     quantity::HourlyPrice,
     snapshot::{GroupId, MachineId, NodeId, PodId, Snapshot},
+    template::Template,
 };
 
 /// Everything that was decided about one snapshot.
@@ -21,6 +23,9 @@ pub struct Plan {
     pub now: Timestamp,
     /// Nodes to create.
     pub creations: Vec<Creation>,
+    /// No set of new nodes for the pods that do not fit the nodes there are costs less per hour, whatever the limits: the
+    /// price of the linear relaxation, in which nodes are bought in parts and pods are split.
+    pub least_price: HourlyPrice,
     /// Nodes to remove, in the order in which the moves were planned.
     pub removals: Vec<PlannedRemoval>,
     /// Every pod without a node that has not ended, by [`PodId`].
@@ -40,7 +45,7 @@ pub struct Creation {
     pub datacenter: DatacenterId,
     /// Its price.
     pub hourly_price: HourlyPrice,
-    /// The pods it is for; none when it is for the group's minimum.
+    /// The pods it is for; none when it is for the group's minimum or head-room.
     pub pods: Vec<PodId>,
 }
 
@@ -76,7 +81,7 @@ pub struct Move {
 }
 
 /// What was decided about a pending pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PodReport {
     /// The pod.
     pub pod: PodId,
@@ -108,8 +113,8 @@ pub enum Destination {
     Machine(MachineId),
 }
 
-/// One reason of a pod's verdict.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// One reason of a pod's verdict. Its words are made when they are asked for: most reasons are never read.
+#[derive(Clone, Debug, PartialEq)]
 pub struct PodReason {
     /// The node group that the reason is about.
     pub group: Option<GroupId>,
@@ -117,10 +122,32 @@ pub struct PodReason {
     pub offering: Option<OfferingId>,
     /// The node that the reason is about.
     pub node: Option<NodeId>,
+    /// The reason itself.
+    pub why: Why,
+}
+
+/// Why something is not possible for a pod.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Why {
+    /// A group or an offering must not be bought, whatever the pod.
+    Refused(Arc<Refusal>),
+    /// The pod does not fit a new node that looks like this.
+    NewNode(Misfit, Arc<Template>),
+    /// The pod does not fit a node that exists.
+    Node(Misfit),
+    /// A rule that has no numbers of its own: its name, and what it says.
+    Rule(&'static str, Box<str>),
+}
+
+/// Why a group or an offering must not be bought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
     /// The reason in one word.
-    pub reason: String,
+    pub reason: &'static str,
     /// The reason in words, with its numbers.
     pub message: String,
+    /// Whether it holds for every offering of the group.
+    pub whole_group: bool,
 }
 
 /// What was decided about a node.
@@ -241,6 +268,8 @@ reasons! {
         NodeGroupMinSizeReached,
         /// As many nodes as allowed are being removed.
         DisruptionBudgetReached,
+        /// A group would lose head-room that it is to keep.
+        Headroom,
     }
 }
 
@@ -257,6 +286,57 @@ reasons! {
         UnmovableKubeSystemPod,
         /// Its PodDisruptionBudget does not allow it now.
         NotEnoughPdb,
+    }
+}
+
+// === impl PodReason ===
+
+impl PodReason {
+    /// The reason in one word: for a group, what refuses it or what it lacks, for example `InsufficientCpu`; for a node,
+    /// the plugin of kube-scheduler that says no.
+    #[must_use]
+    pub fn reason<'s>(&'s self, snapshot: &'s Snapshot) -> Cow<'s, str> {
+        self.why.reason(snapshot)
+    }
+
+    /// The reason in words, with its numbers.
+    #[must_use]
+    pub fn message(&self, snapshot: &Snapshot) -> String {
+        self.why.message(snapshot)
+    }
+}
+
+// === impl Why ===
+
+impl Why {
+    /// The rule in one word; of a misfit, the plugin of kube-scheduler.
+    #[must_use]
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.reason,
+            Self::NewNode(misfit, _) | Self::Node(misfit) => misfit.plugin(),
+            Self::Rule(rule, _) => rule,
+        }
+    }
+
+    /// The reason in one word, as [`PodReason::reason`].
+    #[must_use]
+    pub fn reason<'s>(&'s self, snapshot: &'s Snapshot) -> Cow<'s, str> {
+        match self {
+            Self::NewNode(misfit, _) => misfit.group_reason(&snapshot.symbols).into(),
+            why => why.rule().into(),
+        }
+    }
+
+    /// The reason in words, with its numbers.
+    #[must_use]
+    pub fn message(&self, snapshot: &Snapshot) -> String {
+        match self {
+            Self::Refused(refusal) => refusal.message.clone(),
+            Self::NewNode(misfit, template) => fit::template_misfit_text(misfit, &template.daemons, &snapshot.symbols),
+            Self::Node(misfit) => misfit.text(&snapshot.symbols).to_string(),
+            Self::Rule(_, message) => message.to_string(),
+        }
     }
 }
 

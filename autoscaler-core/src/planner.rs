@@ -34,6 +34,7 @@ pub fn plan(snapshot: &Snapshot, options: &Options, now: Timestamp) -> Plan {
     Plan {
         now,
         creations: up.creations,
+        least_price: up.least_price,
         removals: down.removals,
         pods: up.pods,
         nodes: down.nodes,

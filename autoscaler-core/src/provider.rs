@@ -20,12 +20,12 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Box<str>);
+        pub struct $name(std::sync::Arc<str>);
 
         impl $name {
             #[doc = concat!("Wraps a text as ", stringify!($name), ".")]
             #[must_use]
-            pub fn new(text: impl Into<Box<str>>) -> Self {
+            pub fn new(text: impl Into<std::sync::Arc<str>>) -> Self {
                 Self(text.into())
             }
 
@@ -75,6 +75,8 @@ pub struct Offering {
     pub memory: Bytes,
     /// Disk of the VM.
     pub disk: Bytes,
+    /// Most pods of a node of this size, where that is known; `None` means the default of the kubelet, 110.
+    pub max_pods: Option<u32>,
     /// Price of one VM for one hour.
     pub hourly_price: HourlyPrice,
     /// Whether the provider sells it now.

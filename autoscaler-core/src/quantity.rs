@@ -199,8 +199,8 @@ impl Scale {
                 if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
                     return None;
                 }
-                // Exponents outside this range give zero or the cap whatever the digits are.
-                let magnitude = digits.parse().unwrap_or(i32::MAX).min(1000);
+                // No text is long enough for its digits to make up for exponents outside this range.
+                let magnitude = digits.parse().unwrap_or(i32::MAX).min(2_000_000_000);
                 Self::Decimal(if exponent.starts_with('-') {
                     -magnitude
                 } else {

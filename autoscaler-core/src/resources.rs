@@ -6,7 +6,7 @@
 use crate::symbol::{Symbol, Symbols};
 
 /// Amounts of every resource of a node or a pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Resources {
     /// CPU in thousandths of a core.
     pub cpu: i64,
@@ -21,7 +21,7 @@ pub struct Resources {
 }
 
 /// A resource by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
     /// `cpu`
     Cpu,
@@ -36,7 +36,7 @@ pub enum Resource {
 }
 
 /// The resource that a pod does not get from a node, with the numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Shortage {
     /// Which resource is short.
     pub resource: Resource,
@@ -104,6 +104,13 @@ impl Resources {
         }
     }
 
+    /// Whether a sum may have been more than fits: then it is no longer known what is left when something is taken off.
+    pub(crate) fn is_saturated(&self) -> bool {
+        let extended = self.extended.iter().map(|(_, amount)| *amount);
+        let fixed = [self.cpu, self.memory, self.ephemeral_storage, self.pods];
+        fixed.into_iter().chain(extended).any(|amount| amount == i64::MAX)
+    }
+
     /// Adds other amounts.
     pub fn add(&mut self, other: &Self) {
         self.combine(other, i64::saturating_add);
@@ -122,9 +129,10 @@ impl Resources {
     /// What keeps a pod with these requests off a node with `allocatable` of which `used` is taken, if anything does.
     ///
     /// The order and the treatment of zero requests are those of the `NodeResourcesFit` plugin of kube-scheduler:
-    /// a pod that requests nothing of a resource is not kept away by it, even when the node is overcommitted.
+    /// a pod that requests nothing of a resource is not kept away by it, even when the node is overcommitted. Of several
+    /// extended resources that are short the first by name is given.
     #[must_use]
-    pub fn shortage(&self, allocatable: &Self, used: &Self) -> Option<Shortage> {
+    pub fn shortage(&self, allocatable: &Self, used: &Self, symbols: &Symbols) -> Option<Shortage> {
         let short = |resource, requested: i64, allocatable: i64, used: i64| {
             let free = allocatable.saturating_sub(used);
             (0 < requested && free < requested).then_some(Shortage {
@@ -146,7 +154,7 @@ impl Resources {
                 )
             })
             .or_else(|| {
-                self.extended.iter().find_map(|(symbol, requested)| {
+                let extended = self.extended.iter().filter_map(|(symbol, requested)| {
                     let resource = Resource::Extended(*symbol);
                     short(
                         resource,
@@ -154,7 +162,8 @@ impl Resources {
                         allocatable.extended(*symbol),
                         used.extended(*symbol),
                     )
-                })
+                });
+                extended.min_by_key(|shortage| shortage.resource.name(symbols))
             })
     }
 
@@ -224,8 +233,13 @@ mod tests {
             pods: 1,
             ..Resources::default()
         };
-        assert_eq!(resources(3000, 10).shortage(&allocatable, &used), None);
-        let shortage = resources(3001, 11).shortage(&allocatable, &used).unwrap();
+        assert_eq!(
+            resources(3000, 10).shortage(&allocatable, &used, &Symbols::default()),
+            None
+        );
+        let shortage = resources(3001, 11)
+            .shortage(&allocatable, &used, &Symbols::default())
+            .unwrap();
         assert_eq!(
             (shortage.resource, shortage.requested, shortage.free),
             (Resource::Cpu, 3001, 3000)
@@ -244,7 +258,7 @@ mod tests {
             pods: 1,
             ..Resources::default()
         };
-        assert_eq!(resources(0, 0).shortage(&allocatable, &used), None);
+        assert_eq!(resources(0, 0).shortage(&allocatable, &used, &Symbols::default()), None);
     }
 
     #[test]
@@ -261,9 +275,12 @@ mod tests {
         };
         node.set_extended(gpu, 3);
         let mut used = Resources::default();
-        assert_eq!(pod.shortage(&node, &used), None);
+        assert_eq!(pod.shortage(&node, &used, &symbols), None);
         used.add(&pod);
-        assert_eq!(pod.shortage(&node, &used).map(|shortage| shortage.free), Some(1));
+        assert_eq!(
+            pod.shortage(&node, &used, &symbols).map(|shortage| shortage.free),
+            Some(1)
+        );
         used.subtract(&pod);
         assert_eq!(used.extended_entries(), &[]);
     }

@@ -5,12 +5,12 @@
 
 use crate::symbol::{Symbol, Symbols};
 
-/// Labels of an object, ordered by key.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Labels(Box<[(Symbol, Symbol)]>);
+/// Labels of an object, in the order of the symbols of their keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Labels(pub(crate) Box<[(Symbol, Symbol)]>);
 
 /// How a [`Requirement`] compares the value of a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operator {
     /// The label is there with one of the values.
     In,
@@ -27,7 +27,7 @@ pub enum Operator {
 }
 
 /// One condition on one label.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Requirement {
     /// Key of the label.
     pub key: Symbol,
@@ -38,11 +38,11 @@ pub struct Requirement {
 }
 
 /// A label selector: all its requirements must hold. Without requirements it selects everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LabelSelector(pub Box<[Requirement]>);
 
 /// One term of a node selector: all its requirements must hold. A term without any selects nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeSelectorTerm {
     /// Requirements on labels of the node.
     pub expressions: Box<[Requirement]>,
@@ -51,7 +51,7 @@ pub struct NodeSelectorTerm {
 }
 
 /// A node selector: one of its terms must hold. Without terms it selects nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeSelector(pub Box<[NodeSelectorTerm]>);
 
 // === impl Labels ===
@@ -77,16 +77,17 @@ impl Labels {
     /// Whether every one of `wanted` is among these labels.
     #[must_use]
     pub fn contains_all(&self, wanted: &Self) -> bool {
-        self.missing(wanted).is_none()
+        wanted.iter().all(|(key, value)| self.get(key) == Some(value))
     }
 
-    /// The first of `wanted` that is not among these labels.
+    /// The first of `wanted`, by the text of its key, that is not among these labels.
     #[must_use]
-    pub fn missing(&self, wanted: &Self) -> Option<(Symbol, Symbol)> {
-        wanted.iter().find(|(key, value)| self.get(*key) != Some(*value))
+    pub fn missing(&self, wanted: &Self, symbols: &Symbols) -> Option<(Symbol, Symbol)> {
+        let missing = wanted.iter().filter(|(key, value)| self.get(*key) != Some(*value));
+        missing.min_by_key(|(key, _)| symbols.text(*key))
     }
 
-    /// The pairs, ordered by key.
+    /// The pairs, in the order of the symbols of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (Symbol, Symbol)> + '_ {
         self.0.iter().copied()
     }

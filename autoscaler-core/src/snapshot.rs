@@ -3,6 +3,17 @@
 //!
 //! Only data and look-ups belong here. [`build`](crate::build) makes a snapshot out of Kubernetes objects.
 
+mod pod;
+mod settings;
+mod symbols;
+
+pub use self::{
+    pod::{Controller, Deletion, DoNotDisrupt, Pod, PodPhase, SafeToEvict, Uid, Unschedulable},
+    settings::{BudgetSize, Expander, PhaseTimeouts, ScaleDownPolicy, Settings},
+};
+
+use std::cmp::Ordering;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
@@ -19,6 +30,7 @@ use crate::{
     selector::{LabelSelector, Labels, NodeSelector},
     symbol::{Symbol, Symbols},
     taint::{Taint, Toleration},
+    world::Start,
 };
 
 macro_rules! index {
@@ -67,8 +79,12 @@ index!(
     BudgetId
 );
 
-/// Everything that one decision looks at. Lists are ordered by namespace and name, so that the order of the input does
-/// not show in the output.
+/// Everything that one decision looks at. All lists but those of pods and classes are ordered by namespace and name.
+/// Pods and classes have the order in which they came, which must not show in any output: [`Self::unbound_pods`] and
+/// [`Self::pods_on`] give pods by namespace and name.
+///
+/// Where pods are is also kept as numbers, from which every [`World`](crate::world::World) starts. Nodes, pods and
+/// classes are therefore changed through an [`Index`](crate::index::Index) only.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Texts of all symbols.
@@ -95,11 +111,16 @@ pub struct Snapshot {
     pub settings: Settings,
     /// Objects, or parts of objects, that could not be understood, and what was done instead.
     pub problems: Vec<Problem>,
+    /// By node, each by namespace and name.
     pub(crate) pods_by_node: Vec<Vec<PodId>>,
+    /// Pods without `spec.nodeName`, by namespace and name.
+    pub(crate) unbound: Vec<PodId>,
     /// Labels of the namespaces that are known.
     pub(crate) namespaces: Namespaces,
-    /// What has to be counted for constraints between pods. Made last, from everything else.
+    /// What has to be counted for constraints between pods.
     pub(crate) rules: Rules,
+    /// What is counted of the pods that are bound to nodes.
+    pub(crate) start: Start,
 }
 
 /// Symbols of the label keys that rules look for.
@@ -126,7 +147,7 @@ pub struct WellKnown {
 }
 
 /// What the scheduler looks at of a pod. Pods that look the same share one class.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodClass {
     /// Namespace.
     pub namespace: Symbol,
@@ -150,122 +171,14 @@ pub struct PodClass {
     pub anti_affinity: Box<[AffinityTerm]>,
     /// Spread constraints with `DoNotSchedule`.
     pub spread: Box<[SpreadConstraint]>,
-    /// Host ports, ordered.
+    /// Host ports, ordered by number, protocol and address.
     pub ports: Box<[HostPort]>,
     /// What its volumes ask of a node; `None` when that is nothing.
     pub volumes: Option<Box<VolumeNeeds>>,
 }
 
-/// A pod.
-#[derive(Clone, Debug)]
-pub struct Pod {
-    /// Namespace.
-    pub namespace: Symbol,
-    /// Name.
-    pub name: Symbol,
-    /// What the scheduler looks at.
-    pub class: ClassId,
-    /// The node it is bound to, when that node is in the snapshot.
-    pub node: Option<NodeId>,
-    /// Whether `spec.nodeName` is set, also when it names an unknown node.
-    pub bound: bool,
-    /// The node that preemption keeps room on.
-    pub nominated: Option<NodeId>,
-    /// Whether `status.nominatedNodeName` is set.
-    pub has_nomination: bool,
-    /// Phase.
-    pub phase: PodPhase,
-    /// Whether the scheduler said `PodScheduled=False` with reason `Unschedulable`, and since when.
-    pub unschedulable: Option<Unschedulable>,
-    /// Names of the scheduling gates.
-    pub gated: bool,
-    /// Whether the pod is Ready, which decides what its eviction costs a disruption budget.
-    pub ready: bool,
-    /// When the deletion was requested, and the grace period.
-    pub deletion: Option<Deletion>,
-    /// When the kubelet started it.
-    pub started_at: Option<Timestamp>,
-    /// When it was created.
-    pub created_at: Option<Timestamp>,
-    /// The controller, from the owner reference with `controller: true`.
-    pub controller: Option<Controller>,
-    /// Whether it mirrors a static pod.
-    pub mirror: bool,
-    /// Whether this operator runs in it (label `app.kubernetes.io/name=vpsie-autoscaler`).
-    pub own: bool,
-    /// `cluster-autoscaler.kubernetes.io/safe-to-evict`.
-    pub safe_to_evict: Option<SafeToEvict>,
-    /// `karpenter.sh/do-not-disrupt`.
-    pub do_not_disrupt: Option<DoNotDisrupt>,
-    /// The first volume that ties the pod to its node and is not listed as safe to lose.
-    pub local_storage: Option<Symbol>,
-}
-
-/// The scheduler's verdict on a pending pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unschedulable {
-    /// When the verdict was first given, if the condition says.
-    pub since: Option<Timestamp>,
-}
-
-/// A requested deletion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deletion {
-    /// `metadata.deletionTimestamp`: for pods the end of the grace period, as the API server sets it.
-    pub at: Timestamp,
-    /// `metadata.deletionGracePeriodSeconds`, or the pod's own, or 30 s.
-    pub grace: SignedDuration,
-}
-
-/// The phase of a pod.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PodPhase {
-    /// Not all containers run yet.
-    #[default]
-    Pending,
-    /// Runs.
-    Running,
-    /// Ended well.
-    Succeeded,
-    /// Ended badly.
-    Failed,
-    /// Not known.
-    Unknown,
-}
-
-/// The controller of a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Controller {
-    /// Kind, for example `ReplicaSet`.
-    pub kind: Symbol,
-    /// Name.
-    pub name: Symbol,
-    /// Whether it is a DaemonSet.
-    pub daemon_set: bool,
-}
-
-/// The value of `cluster-autoscaler.kubernetes.io/safe-to-evict`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SafeToEvict {
-    /// `true`
-    Yes,
-    /// `false`
-    No,
-    /// `on-completion`
-    OnCompletion,
-}
-
-/// The value of `karpenter.sh/do-not-disrupt` on a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DoNotDisrupt {
-    /// `true`
-    Always,
-    /// A duration since the start of the pod.
-    For(SignedDuration),
-}
-
 /// A node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Name.
     pub name: Symbol,
@@ -344,6 +257,11 @@ pub struct NodeGroup {
     pub reserved: Vec<(crate::resources::Resource, i64)>,
     /// Whether it may grow.
     pub scale_up_enabled: bool,
+    /// How long a pod must have been unschedulable before this group grows for it; a pod that does not say since when
+    /// has waited long enough. The minimum and the head-room of the group do not wait.
+    pub scale_up_window: SignedDuration,
+    /// Room that it keeps free for pods to come.
+    pub headroom: Option<Headroom>,
     /// Rules for removal of its nodes.
     pub scale_down: ScaleDownPolicy,
     /// Hours in which its nodes may be removed.
@@ -354,34 +272,25 @@ pub struct NodeGroup {
     pub backoffs: Vec<Backoff>,
 }
 
-/// Rules for removal of the nodes of one group.
+/// Room that a group keeps free for pods to come, once every pending pod that can be placed has its place.
+///
+/// It counts on nodes of the group that are Ready and schedulable and stay, and on those that are to come or are planned.
+/// A node is *empty* when it holds no pod that would need another place: pods of DaemonSets, mirror pods and pods that
+/// have ended do not count. The limits of the group and of the cluster bind head-room too.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScaleDownPolicy {
-    /// Whether nodes may be removed at all.
-    pub enabled: bool,
-    /// A node is underutilized at or below this share of its CPU, in percent.
-    pub cpu_threshold_percent: u32,
-    /// A node is underutilized at or below this share of its memory, in percent.
-    pub memory_threshold_percent: u32,
-    /// How long a node must have been unneeded.
-    pub stabilization_window: SignedDuration,
-    /// How long to wait after the group grew.
-    pub cooldown: SignedDuration,
-    /// How long a drain may take.
-    pub drain_timeout: SignedDuration,
-    /// Most drains at one time, in place of 10 percent of the group.
-    pub drain_budget: Option<BudgetSize>,
-    /// Most empty removals at one time within this group.
-    pub empty_budget: Option<u32>,
-}
-
-/// A number of nodes, or a share of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BudgetSize {
-    /// So many nodes.
-    Count(u32),
-    /// So many percent of the nodes, rounded down, at least one unless zero.
+pub enum Headroom {
+    /// So many empty nodes.
+    Nodes(u32),
+    /// Empty nodes in percent of the nodes of the group that are not empty, rounded up. Empty nodes are left out, so that
+    /// head-room does not call for head-room of its own.
     Percent(u32),
+    /// Room for so many pods of this size at once, on new nodes or on what is left of others.
+    Pods {
+        /// How many pods.
+        count: u32,
+        /// What each of them requests, its pod slot included.
+        requests: Resources,
+    },
 }
 
 /// An offering that failed and is left alone for a while.
@@ -391,7 +300,9 @@ pub struct Backoff {
     pub offering: OfferingId,
     /// When it may be tried again.
     pub until: Timestamp,
-    /// What the provider said.
+    /// Why, in one word.
+    pub reason: String,
+    /// Why, in words: what the provider said, or which deadline passed.
     pub message: String,
 }
 
@@ -477,48 +388,6 @@ pub struct DaemonSet {
     pub name: Symbol,
     /// What the scheduler looks at, with the tolerations that the DaemonSet controller adds.
     pub class: ClassId,
-}
-
-/// The cluster-wide settings, from the AutoscalerConfig or from defaults.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Most managed nodes in all; `None` means no limit.
-    pub max_cluster_workers: Option<u32>,
-    /// How to choose between options, first criterion first.
-    pub expanders: Vec<Expander>,
-    /// Whether nodes that are not Ready may be removed.
-    pub scale_down_unready_enabled: bool,
-    /// Whether DaemonSet pods leave both sides of the utilization.
-    pub ignore_daemon_sets_utilization: bool,
-    /// Whether mirror pods leave both sides of the utilization.
-    pub ignore_mirror_pods_utilization: bool,
-    /// How long a pod must have been unschedulable before nodes are bought for it.
-    pub unschedulable_pod_grace: SignedDuration,
-    /// Pods below this priority do not ask for nodes.
-    pub priority_cutoff: i32,
-    /// Most empty nodes that are removed at one time.
-    pub empty_budget: u32,
-    /// Most drains at one time over all groups.
-    pub drain_budget: BudgetSize,
-    /// Seed of the `random` expander.
-    pub seed: u64,
-}
-
-/// A criterion for the choice between node groups and offerings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expander {
-    /// Least money for what it carries.
-    Price,
-    /// Least unused capacity.
-    LeastWaste,
-    /// Highest `spec.priority` of the group.
-    Priority,
-    /// Fewest nodes.
-    LeastNodes,
-    /// Most pods.
-    MostPods,
-    /// Any, by the seed.
-    Random,
 }
 
 /// An object, or a part of one, that could not be understood, and what was done instead.
@@ -609,12 +478,18 @@ impl Snapshot {
         self.pods_by_node.get(node.index()).map_or(&[], Vec::as_slice)
     }
 
+    /// The pods without `spec.nodeName`, by namespace and name. Terminal ones are among them.
+    #[must_use]
+    pub fn unbound_pods(&self) -> &[PodId] {
+        &self.unbound
+    }
+
     /// All node ids in order.
     pub fn node_ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<> {
         (0..self.nodes.len()).map(NodeId::from_index)
     }
 
-    /// All pod ids in order.
+    /// All pod ids, in no order that means anything.
     pub fn pod_ids(&self) -> impl DoubleEndedIterator<Item = PodId> + use<> {
         (0..self.pods.len()).map(PodId::from_index)
     }
@@ -644,7 +519,7 @@ impl Snapshot {
     #[must_use]
     pub fn pod_name(&self, id: PodId) -> String {
         let pod = self.pod(id);
-        self.qualified(pod.namespace, pod.name)
+        format!("{}/{}", self.text(pod.namespace), pod.name)
     }
 
     /// A group as `namespace/name`.
@@ -658,10 +533,26 @@ impl Snapshot {
     /// is sold everywhere.
     #[must_use]
     pub fn offering(&self, id: &OfferingId, datacenter: &DatacenterId) -> Option<&Offering> {
-        let with_id = || self.offerings.iter().filter(|offering| offering.id == *id);
+        // They are ordered by id.
+        let start = self.offerings.partition_point(|offering| offering.id < *id);
+        let with_id = || {
+            self.offerings
+                .iter()
+                .skip(start)
+                .take_while(|offering| offering.id == *id)
+        };
         with_id()
             .find(|offering| offering.datacenter.as_ref() == Some(datacenter))
             .or_else(|| with_id().find(|offering| offering.datacenter.is_none()))
+    }
+
+    /// The order of pods by namespace and name.
+    pub(crate) fn compare_pods(&self, one: PodId, other: PodId) -> Ordering {
+        let (one, other) = (self.pod(one), self.pod(other));
+        if one.namespace == other.namespace {
+            return one.name.cmp(&other.name);
+        }
+        self.text(one.namespace).cmp(self.text(other.namespace))
     }
 
     fn qualified(&self, namespace: Symbol, name: Symbol) -> String {
@@ -676,22 +567,6 @@ impl Node {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.readiness == Readiness::Ready
-    }
-}
-
-// === impl Pod ===
-
-impl Pod {
-    /// Whether all its containers have ended for good. Such a pod holds nothing.
-    #[must_use]
-    pub fn is_terminal(&self) -> bool {
-        matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed)
-    }
-
-    /// Whether a DaemonSet controls it.
-    #[must_use]
-    pub fn is_daemon(&self) -> bool {
-        self.controller.is_some_and(|controller| controller.daemon_set)
     }
 }
 
@@ -748,91 +623,5 @@ impl MachinePhase {
             .iter()
             .find(|(_, name)| *name == text)
             .map(|(phase, _)| *phase)
-    }
-}
-
-// === impl Settings ===
-
-impl Default for Settings {
-    /// Without an AutoscalerConfig there is no cluster limit and no grace period.
-    fn default() -> Self {
-        Self {
-            max_cluster_workers: None,
-            expanders: vec![Expander::Price, Expander::LeastWaste],
-            scale_down_unready_enabled: true,
-            ignore_daemon_sets_utilization: false,
-            ignore_mirror_pods_utilization: false,
-            unschedulable_pod_grace: SignedDuration::ZERO,
-            priority_cutoff: -10,
-            empty_budget: 10,
-            drain_budget: BudgetSize::Percent(10),
-            seed: 0,
-        }
-    }
-}
-
-impl Default for ScaleDownPolicy {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            cpu_threshold_percent: 50,
-            memory_threshold_percent: 50,
-            stabilization_window: SignedDuration::from_secs(600),
-            cooldown: SignedDuration::from_secs(600),
-            drain_timeout: SignedDuration::from_secs(900),
-            drain_budget: None,
-            empty_budget: None,
-        }
-    }
-}
-
-// === impl BudgetSize ===
-
-impl BudgetSize {
-    /// The number of nodes out of a total: a share is rounded down but is at least one, unless it is zero.
-    #[must_use]
-    pub fn of(self, total: usize) -> usize {
-        match self {
-            Self::Count(count) => count as usize,
-            Self::Percent(0) => 0,
-            Self::Percent(percent) => (total.saturating_mul(percent as usize) / 100).max(1),
-        }
-    }
-
-    /// Reads `3` or `20%`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        match text.strip_suffix('%') {
-            Some(percent) => percent
-                .parse()
-                .ok()
-                .filter(|percent| *percent <= 100)
-                .map(Self::Percent),
-            None => text.parse().ok().map(Self::Count),
-        }
-    }
-}
-
-// === impl Expander ===
-
-impl Expander {
-    /// Reads a comma list such as `price,least-waste`; the error is the word that names no expander.
-    ///
-    /// # Errors
-    /// The first word that is not the name of an expander.
-    pub fn parse_chain(text: &str) -> Result<Vec<Self>, String> {
-        text.split(',')
-            .map(str::trim)
-            .filter(|word| !word.is_empty())
-            .map(|word| match word {
-                "price" => Ok(Self::Price),
-                "least-waste" => Ok(Self::LeastWaste),
-                "priority" => Ok(Self::Priority),
-                "least-nodes" => Ok(Self::LeastNodes),
-                "most-pods" => Ok(Self::MostPods),
-                "random" => Ok(Self::Random),
-                other => Err(other.to_owned()),
-            })
-            .collect()
     }
 }

@@ -3,7 +3,7 @@
 use crate::symbol::Symbol;
 
 /// What a taint does to pods that do not tolerate it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Effect {
     /// They are not scheduled here.
     NoSchedule,
@@ -14,7 +14,7 @@ pub enum Effect {
 }
 
 /// A taint of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Taint {
     /// Key.
     pub key: Symbol,
@@ -25,7 +25,7 @@ pub struct Taint {
 }
 
 /// A toleration of a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Toleration {
     /// Key of the taints that are tolerated; `None` (with `value` `None`) tolerates every key.
     pub key: Option<Symbol>,
@@ -68,12 +68,29 @@ impl Toleration {
 /// The first taint that keeps a pod with these tolerations away, if any does.
 #[must_use]
 pub fn first_untolerated(taints: &[Taint], tolerations: &[Toleration]) -> Option<Taint> {
-    taints
-        .iter()
-        .filter(|taint| taint.effect != Effect::PreferNoSchedule)
-        .find(|taint| !tolerations.iter().any(|toleration| toleration.tolerates(taint)))
-        .copied()
+    let mut decisive = taints.iter().filter(|taint| taint.effect != Effect::PreferNoSchedule);
+    if taints.len().saturating_mul(tolerations.len()) <= FEW_PAIRS {
+        return decisive
+            .find(|taint| !tolerations.iter().any(|toleration| toleration.tolerates(taint)))
+            .copied();
+    }
+    // No honest node comes here. What tolerates a taint is one of eight tolerations.
+    let mut sorted = tolerations.to_vec();
+    sorted.sort_unstable();
+    let tolerated = |taint: &Taint| {
+        [Some(taint.key), None].into_iter().any(|key| {
+            [Some(taint.value), None].into_iter().any(|value| {
+                [Some(taint.effect), None]
+                    .into_iter()
+                    .any(|effect| sorted.binary_search(&Toleration { key, value, effect }).is_ok())
+            })
+        })
+    };
+    decisive.find(|taint| !tolerated(taint)).copied()
 }
+
+/// How many pairs of a taint and a toleration are compared one by one.
+const FEW_PAIRS: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -104,6 +121,36 @@ mod tests {
         ] {
             let toleration = Toleration { key, value, effect };
             assert_eq!(toleration.tolerates(&taint), expected, "{toleration:?}");
+        }
+    }
+
+    #[test]
+    fn many_taints_and_tolerations_match_as_few_do() {
+        let mut symbols = Symbols::default();
+        let names: Vec<_> = (0..100).map(|n| symbols.intern(&n.to_string())).collect();
+        let some = |name: usize| (name % 5 != 0).then(|| names[name % names.len()]);
+        let effects = [None, Some(Effect::NoSchedule), Some(Effect::NoExecute)];
+        for missing in 0..200 {
+            let taints: Vec<_> = (0..400)
+                .map(|n| Taint {
+                    key: names[n % 97],
+                    value: names[n % 89],
+                    effect: effects[1 + n % 2].unwrap(),
+                })
+                .collect();
+            let tolerations: Vec<_> = (0..400)
+                .filter(|n| n % 200 != missing)
+                .map(|n| Toleration {
+                    key: Some(names[n % 97]),
+                    value: some(n).and(Some(names[n % 89])),
+                    effect: effects[n % 3].and(Some(taints[n].effect)),
+                })
+                .collect();
+            let expected = taints
+                .iter()
+                .find(|taint| !tolerations.iter().any(|toleration| toleration.tolerates(taint)));
+            assert!(FEW_PAIRS < taints.len() * tolerations.len());
+            assert_eq!(first_untolerated(&taints, &tolerations), expected.copied(), "{missing}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! The rules for labels, taints and reserves of new nodes live here and nowhere else; so does the placing of
 //! DaemonSet pods on them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     constraint::ports::Ports,
@@ -33,7 +33,7 @@ pub const DEFAULT_RESERVED_MEMORY_PERCENT: i64 = 5;
 pub const DEFAULT_RESERVED_DISK_PERCENT: i64 = 10;
 
 /// A node that does not exist yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Template {
     /// Its group.
     pub group: GroupId,
@@ -59,8 +59,47 @@ pub struct Template {
     pub name: Symbol,
     /// Spread rules that count such a node, ordered.
     pub(crate) counted_by: Box<[u32]>,
-    /// Spread rules whose pods may use such a node while it has only the pods of DaemonSets, ordered.
-    pub(crate) usable_by: Box<[u32]>,
+}
+
+/// The live nodes that new ones of their size are expected to resemble.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Learned<'s> {
+    of_group: BTreeMap<(GroupId, &'s OfferingId), &'s Node>,
+    of_any_group: BTreeMap<&'s OfferingId, &'s Node>,
+}
+
+// === impl Learned ===
+
+impl<'s> Learned<'s> {
+    /// The newest Ready node of each offering, by group and over all groups.
+    pub(crate) fn new(snapshot: &'s Snapshot) -> Self {
+        let mut learned = Self::default();
+        for node in &snapshot.nodes {
+            let (Some(group), Some(offering)) = (node.group, &node.offering) else {
+                continue;
+            };
+            if !node.is_ready() || node.allocatable.pods <= 0 {
+                continue;
+            }
+            // Of equally old ones the last counts; nodes are ordered by name.
+            let newer = |known: &&mut &Node| known.created_at <= node.created_at;
+            let of_group = learned.of_group.entry((group, offering)).or_insert(node);
+            if newer(&of_group) {
+                *of_group = node;
+            }
+            let of_any_group = learned.of_any_group.entry(offering).or_insert(node);
+            if newer(&of_any_group) {
+                *of_any_group = node;
+            }
+        }
+        learned
+    }
+
+    /// The newest Ready node of the same group and offering, else the newest of the same offering in any group.
+    fn from(&self, group: GroupId, offering: &OfferingId) -> Option<&'s Node> {
+        let of_group = self.of_group.get(&(group, offering));
+        of_group.or_else(|| self.of_any_group.get(offering)).copied()
+    }
 }
 
 // === impl Template ===
@@ -69,9 +108,16 @@ impl Template {
     /// A new node of this group and offering.
     #[must_use]
     pub fn new(snapshot: &Snapshot, group: GroupId, offering: &Offering) -> Self {
-        let allocatable = learned_allocatable(snapshot, group, &offering.id)
-            .unwrap_or_else(|| estimated_allocatable(offering, snapshot.group(group)));
-        Self::with_allocatable(snapshot, group, offering, allocatable)
+        Self::with(snapshot, &Learned::new(snapshot), group, offering)
+    }
+
+    /// A new node of this group and offering, from what live nodes tell.
+    pub(crate) fn with(snapshot: &Snapshot, learned: &Learned<'_>, group: GroupId, offering: &Offering) -> Self {
+        let allocatable = learned.from(group, &offering.id).map_or_else(
+            || estimated_allocatable(offering, snapshot.group(group)),
+            |node| node.allocatable.clone(),
+        );
+        Self::with_allocatable(snapshot, learned, group, offering, allocatable)
     }
 
     /// The node that a VPSieNode is going to be. Its Node, when there is one, already says what it offers.
@@ -92,31 +138,48 @@ impl Template {
         group: GroupId,
     ) -> Option<Self> {
         let offering = snapshot.offering(&machine.offering, &machine.datacenter);
+        let learned = Learned::new(snapshot);
         let reported = node
             .map(|node| node.allocatable.clone())
             .filter(|allocatable| 0 < allocatable.pods);
         match (offering, reported) {
-            (Some(offering), Some(allocatable)) => Some(Self::with_allocatable(snapshot, group, offering, allocatable)),
-            (Some(offering), None) => Some(Self::new(snapshot, group, offering)),
+            (Some(offering), Some(allocatable)) => {
+                Some(Self::with_allocatable(snapshot, &learned, group, offering, allocatable))
+            }
+            (Some(offering), None) => Some(Self::with(snapshot, &learned, group, offering)),
             // The size is no longer in the catalogue: only what is known from live nodes can be said.
             (None, reported) => {
-                let allocatable = reported.or_else(|| learned_allocatable(snapshot, group, &machine.offering))?;
+                let live = || Some(learned.from(group, &machine.offering)?.allocatable.clone());
+                let allocatable = reported.or_else(live)?;
                 let unlisted = Offering {
                     id: machine.offering.clone(),
                     name: machine.offering.to_string(),
                     cpu: MilliCpu(0),
                     memory: Bytes(0),
                     disk: Bytes(0),
+                    max_pods: None,
                     hourly_price: HourlyPrice::ZERO,
                     available: false,
                     datacenter: Some(machine.datacenter.clone()),
                 };
-                Some(Self::with_allocatable(snapshot, group, &unlisted, allocatable))
+                Some(Self::with_allocatable(
+                    snapshot,
+                    &learned,
+                    group,
+                    &unlisted,
+                    allocatable,
+                ))
             }
         }
     }
 
-    fn with_allocatable(snapshot: &Snapshot, group: GroupId, offering: &Offering, allocatable: Resources) -> Self {
+    fn with_allocatable(
+        snapshot: &Snapshot,
+        learned: &Learned<'_>,
+        group: GroupId,
+        offering: &Offering,
+        allocatable: Resources,
+    ) -> Self {
         let spec = snapshot.group(group);
         let well_known = &snapshot.well_known;
         let offering_text = snapshot.symbols.get(offering.id.as_str()).unwrap_or_default();
@@ -135,12 +198,12 @@ impl Template {
             allocatable,
             daemons: Resources::default(),
             daemon_classes: Box::default(),
-            volume_limits: learned_from(snapshot, group, &offering.id)
+            volume_limits: learned
+                .from(group, &offering.id)
                 .map(|node| node.volume_limits.clone())
                 .unwrap_or_default(),
             name: well_known.new_node,
             counted_by: Box::default(),
-            usable_by: Box::default(),
         };
         let mut ports = Ports::default();
         let mut daemon_classes = Vec::new();
@@ -157,12 +220,7 @@ impl Template {
         template.daemon_classes = daemon_classes.into();
         let view = template.view(&template.daemons);
         let counted_by = snapshot.rules.counting(snapshot, &view);
-        let usable_by = snapshot.rules.usable_by(snapshot, &view);
-        Self {
-            counted_by,
-            usable_by,
-            ..template
-        }
+        Self { counted_by, ..template }
     }
 
     /// What the rules see of such a node of which this much is used.
@@ -185,23 +243,6 @@ impl Template {
     }
 }
 
-/// What a node like this one offers.
-fn learned_allocatable(snapshot: &Snapshot, group: GroupId, offering: &OfferingId) -> Option<Resources> {
-    learned_from(snapshot, group, offering).map(|node| node.allocatable.clone())
-}
-
-/// The newest Ready node of the same group and offering, else the newest of the same offering in any group.
-fn learned_from<'s>(snapshot: &'s Snapshot, group: GroupId, offering: &OfferingId) -> Option<&'s Node> {
-    let newest = |of_group: &dyn Fn(&Node) -> bool| {
-        let usable = |node: &&Node| {
-            node.is_ready() && 0 < node.allocatable.pods && node.offering.as_ref() == Some(offering) && of_group(node)
-        };
-        // `max_by_key` gives the last of equal ones, which is the same for the same input: nodes are ordered by name.
-        snapshot.nodes.iter().filter(usable).max_by_key(|node| node.created_at)
-    };
-    newest(&|node| node.group == Some(group)).or_else(|| newest(&|node| node.group.is_some()))
-}
-
 /// The size of the offering less what a kubelet of default settings keeps.
 fn estimated_allocatable(offering: &Offering, group: &NodeGroup) -> Resources {
     let percent =
@@ -221,7 +262,7 @@ fn estimated_allocatable(offering: &Offering, group: &NodeGroup) -> Resources {
         cpu: keep(offering.cpu.0, Resource::Cpu),
         memory: keep(memory, Resource::Memory),
         ephemeral_storage: keep(disk, Resource::EphemeralStorage),
-        pods: keep(DEFAULT_MAX_PODS, Resource::Pods),
+        pods: keep(offering.max_pods.map_or(DEFAULT_MAX_PODS, i64::from), Resource::Pods),
         ..Resources::default()
     }
 }

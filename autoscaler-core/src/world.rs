@@ -4,13 +4,17 @@
 //! A what-if is a [`World::mark`], some operations and a [`World::rollback`]; its cost is what it touched. Nothing here
 //! chooses anything: order and preference are the business of the callers.
 
+mod start;
+
+pub(crate) use self::start::Start;
+
 use std::sync::Arc;
 
 use crate::{
     constraint::{
-        BinState, Counters,
+        BinState, Counters, Rules,
         ports::Ports,
-        volumes::{VolumeNode, VolumesInUse},
+        volumes::{VolumeNeeds, VolumeNode, VolumesInUse},
     },
     fit::{self, Misfit, NodeView},
     resources::Resources,
@@ -32,12 +36,10 @@ pub struct World<'s> {
     snapshot: &'s Snapshot,
     bins: Vec<Bin>,
     counters: Counters,
-    /// Domains that count although no node is in them yet: spread rule and domain.
-    possible_domains: Vec<(u32, u32)>,
     log: Vec<Change>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Bin {
     /// What a new node would look like; `None` for a node of the snapshot.
     template: Option<Arc<Template>>,
@@ -55,8 +57,7 @@ enum Change {
     Added,
     /// What the node was before.
     State(BinId, BinState),
-    DomainAdded,
-    DomainRemoved(u32, u32),
+    DomainsAdded(usize),
 }
 
 // === impl BinId ===
@@ -85,28 +86,13 @@ impl<'s> World<'s> {
     /// The cluster as the snapshot has it: every node with the pods that are bound to it and have not ended.
     #[must_use]
     pub fn new(snapshot: &'s Snapshot) -> Self {
-        let bin = Bin {
-            template: None,
-            used: Resources::default(),
-            ports: Ports::default(),
-            volumes: VolumesInUse::default(),
-            counts_daemons: false,
-        };
-        let mut world = Self {
+        let Start { bins, counters } = snapshot.start.clone();
+        Self {
             snapshot,
-            bins: vec![bin; snapshot.nodes.len()],
-            counters: Counters::new(snapshot),
-            possible_domains: Vec::new(),
+            bins,
+            counters,
             log: Vec::new(),
-        };
-        for node in snapshot.node_ids() {
-            for pod in snapshot.pods_on(node).iter().map(|pod| snapshot.pod(*pod)) {
-                if !pod.is_terminal() {
-                    world.count_pod(pod.class, node.into(), true);
-                }
-            }
         }
-        world
     }
 
     /// The snapshot below.
@@ -144,23 +130,17 @@ impl<'s> World<'s> {
         self.change_state(bin, BinState::Ghost);
     }
 
-    /// Lets the topology domains of a node that could be added count as domains from now on, for spread constraints of
-    /// pods that could use it. So a Deployment is spread over datacenters before there is a node in each. Each host is a
+    /// Lets the topology domains of nodes that could be added count as domains from now on, for spread constraints of
+    /// pods that could use them, until a [`Self::rollback`]. So a Deployment is spread over datacenters before there is a node in each. Each host is a
     /// domain of its own only once it is there.
-    pub fn add_possible_domains(&mut self, template: &Template) {
-        for (rule, domain) in self.counters.possible_domains(&self.snapshot.rules, template) {
-            self.counters.add_domain(rule, domain);
-            self.possible_domains.push((rule, domain));
-            self.log.push(Change::DomainAdded);
-        }
+    pub fn add_possible_domains(&mut self, templates: &[&Template]) {
+        let count = self.counters.add_possible_domains(self.snapshot, templates);
+        self.log.push(Change::DomainsAdded(count));
     }
 
-    /// Takes back every [`Self::add_possible_domains`].
+    /// Takes back every [`Self::add_possible_domains`] for good: a rollback does not bring them back.
     pub fn remove_possible_domains(&mut self) {
-        while let Some((rule, domain)) = self.possible_domains.pop() {
-            self.counters.subtract_domain(rule, domain);
-            self.log.push(Change::DomainRemoved(rule, domain));
-        }
+        self.counters.remove_possible_domains(usize::MAX);
     }
 
     /// What the rules see of a node.
@@ -198,11 +178,36 @@ impl<'s> World<'s> {
             .or_else(|| self.port_misfit(pod, bin))
             .or_else(|| {
                 pod.requests
-                    .shortage(view.allocatable, view.used)
+                    .shortage(view.allocatable, view.used, &snapshot.symbols)
                     .map(Misfit::Resources)
             })
             .or_else(|| self.volume_misfit(pod, bin, &view))
             .or_else(|| self.counters.misfit(&snapshot.rules, class, bin.index(), &view))
+    }
+
+    /// As [`Self::misfit`], beside pods for which preemption keeps room on the node, as kube-scheduler counts them: the
+    /// plugins to which the pod means nothing without them do not hear of them. So `VolumeRestrictions` misses their claims
+    /// unless the pod names disks itself, and `InterPodAffinity` their anti-affinity unless that of a bound pod, or a term of
+    /// the pod, is looked at anyway.
+    #[must_use]
+    pub fn misfit_beside(&mut self, class: ClassId, bin: BinId, nominees: &[ClassId]) -> Option<Misfit> {
+        let snapshot = self.snapshot;
+        let names_disks = |needs: &VolumeNeeds| !needs.disks.is_empty();
+        let sees_claims = snapshot.class(class).volumes.as_deref().is_some_and(names_disks);
+        let sees_terms = self.counters.looks_at_pods(&snapshot.rules, class);
+        let mark = self.mark();
+        for nominee in nominees {
+            self.place(*nominee, bin);
+        }
+        if !sees_claims {
+            self.count_claims(nominees, false);
+        }
+        let misfit = self.misfit(class, bin);
+        if !sees_claims {
+            self.count_claims(nominees, true);
+        }
+        self.rollback(mark);
+        misfit.filter(|misfit| sees_terms || !matches!(misfit, Misfit::ExistingAntiAffinity { .. }))
     }
 
     /// Whether a node that has no room for a pod of this class can get room by pods that are placed elsewhere: true for
@@ -254,15 +259,7 @@ impl<'s> World<'s> {
                 Some(Change::State(bin, state)) => {
                     self.set_state(bin, state);
                 }
-                Some(Change::DomainAdded) => {
-                    if let Some((rule, domain)) = self.possible_domains.pop() {
-                        self.counters.subtract_domain(rule, domain);
-                    }
-                }
-                Some(Change::DomainRemoved(rule, domain)) => {
-                    self.counters.add_domain(rule, domain);
-                    self.possible_domains.push((rule, domain));
-                }
+                Some(Change::DomainsAdded(count)) => self.counters.remove_possible_domains(count),
                 None => {}
             }
         }
@@ -360,30 +357,55 @@ impl<'s> World<'s> {
         )
     }
 
+    /// Counts the claims of pods of these classes that only one pod may use, or no longer.
+    fn count_claims(&mut self, classes: &[ClassId], add: bool) {
+        let snapshot = self.snapshot;
+        let volumes = classes.iter().map(|class| snapshot.class(*class).volumes.as_deref());
+        for needs in volumes.flatten() {
+            self.counters.count_exclusive(needs, add);
+        }
+    }
+
     #[expect(clippy::indexing_slicing, reason = "ids are made by this world")]
     fn count_pod(&mut self, class: ClassId, bin: BinId, add: bool) {
         let snapshot = self.snapshot;
-        let pod = snapshot.class(class);
         let entry = &mut self.bins[bin.index()];
+        let pod = (class, snapshot.class(class));
+        entry.count_pod(&mut self.counters, &snapshot.rules, pod, bin.index(), add);
+    }
+}
+
+// === impl Bin ===
+
+impl Bin {
+    /// Counts a pod of a class, or no longer, on this node, which has this index.
+    fn count_pod(
+        &mut self,
+        counters: &mut Counters,
+        rules: &Rules,
+        (id, pod): (ClassId, &PodClass),
+        index: usize,
+        add: bool,
+    ) {
         if add {
-            entry.used.add(&pod.requests);
-            entry.ports.take(&pod.ports);
+            self.used.add(&pod.requests);
+            self.ports.take(&pod.ports);
         } else {
-            entry.used.subtract(&pod.requests);
-            entry.ports.give_back(&pod.ports);
+            self.used.subtract(&pod.requests);
+            self.ports.give_back(&pod.ports);
         }
         if let Some(needs) = pod.volumes.as_deref() {
             if add {
-                entry.volumes.take(needs);
+                self.volumes.take(needs);
             } else {
-                entry.volumes.give_back(needs);
+                self.volumes.give_back(needs);
             }
-            self.counters.count_exclusive(needs, add);
+            counters.count_exclusive(needs, add);
         }
         if add {
-            self.counters.add_pod(&snapshot.rules, class, bin.index());
+            counters.add_pod(rules, id, index);
         } else {
-            self.counters.subtract_pod(&snapshot.rules, class, bin.index());
+            counters.subtract_pod(rules, id, index);
         }
     }
 }

@@ -25,6 +25,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Decide about a dump of Kubernetes objects and print the plan.
     Plan(PlanArgs),
+    /// Say why something is as it is, rule by rule.
+    Explain(ExplainArgs),
     /// Print the CustomResourceDefinitions.
     Crds(CrdsArgs),
 }
@@ -38,7 +40,7 @@ pub struct RunArgs {
     /// Plan and report, but never act.
     #[arg(long)]
     pub dry_run: bool,
-    /// Address of /metrics.
+    /// Address of /metrics and /explain/pod.
     #[arg(long, default_value = "0.0.0.0:8080", value_parser = listen_address)]
     pub metrics_addr: SocketAddr,
     /// Address of /healthz, /readyz and /ping.
@@ -111,28 +113,79 @@ pub struct PlanArgs {
     /// Files of Kubernetes objects, YAML or JSON; `-` is standard input.
     #[arg(short = 'f', long = "filename", required = true, num_args = 1.., value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// The reply of the VPSie offerings API.
-    #[arg(long, value_name = "FILE")]
-    pub offerings: Option<PathBuf>,
-    /// The time to decide for; the current time when missing.
-    #[arg(long, value_name = "RFC3339")]
-    pub now: Option<Timestamp>,
-    /// Take stabilization windows, cooldowns and delays as elapsed.
-    #[arg(long)]
-    pub ignore_timers: bool,
-    /// Change a setting for this decision: `NAMESPACE/GROUP.FIELD=VALUE`, `budgets.empty=N` or `budgets.drain=P%`.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
-    /// How to choose between node groups and offerings: a comma list of price, least-waste, priority, least-nodes,
-    /// most-pods, random.
-    #[arg(long, value_name = "LIST")]
-    pub expander: Option<String>,
-    /// The node that the operator runs on; it is never removed.
-    #[arg(long, value_name = "NODE")]
-    pub own_node: Option<String>,
+    /// How to read them.
+    #[command(flatten)]
+    pub dump: DumpArgs,
     /// Form of the output.
     #[arg(short = 'o', long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// What to explain.
+    #[command(subcommand)]
+    pub what: Explain,
+}
+
+/// What can be explained.
+#[derive(Debug, Subcommand)]
+pub enum Explain {
+    /// Which nodes and new nodes a pod fits in the cluster as it stands, and why not the others.
+    ///
+    /// Nodes answer as the Filter plugins of kube-scheduler do. A pod that is bound is judged as if it were pending.
+    Pod(ExplainPodArgs),
+}
+
+/// Arguments of `explain pod`.
+#[derive(Debug, clap::Args)]
+pub struct ExplainPodArgs {
+    /// The pods, before any other argument; every pending pod when there is none.
+    #[arg(value_name = "NAMESPACE/NAME")]
+    pub names: Vec<String>,
+    /// Files of Kubernetes objects, YAML or JSON; `-` is standard input. Without files the running operator is asked.
+    #[arg(short = 'f', long = "filename", num_args = 1.., value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// How to read them.
+    #[command(flatten)]
+    pub dump: DumpArgs,
+    /// The operator to ask: the address of its /metrics.
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080",
+        conflicts_with = "files"
+    )]
+    pub operator: http::Uri,
+    /// Form of the output.
+    #[arg(short = 'o', long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// How a dump of Kubernetes objects is read: what all offline commands share. The files themselves are the argument
+/// `files` of each command, which some of them can do without.
+#[derive(Debug, Default, clap::Args)]
+pub struct DumpArgs {
+    /// The reply of the VPSie offerings API.
+    #[arg(long, value_name = "FILE", requires = "files")]
+    pub offerings: Option<PathBuf>,
+    /// The time to decide for; the current time when missing.
+    #[arg(long, value_name = "RFC3339", requires = "files")]
+    pub now: Option<Timestamp>,
+    /// Take stabilization windows, cooldowns and delays as elapsed.
+    #[arg(long, requires = "files")]
+    pub ignore_timers: bool,
+    /// Change a setting for this decision: `NAMESPACE/GROUP.FIELD=VALUE`, `budgets.empty=N` or `budgets.drain=P%`.
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "files")]
+    pub sets: Vec<String>,
+    /// How to choose between node groups and offerings: a comma list of price, least-waste, priority, least-nodes,
+    /// most-pods, random.
+    #[arg(long, value_name = "LIST", requires = "files")]
+    pub expander: Option<String>,
+    /// The node that the operator runs on; it is never removed.
+    #[arg(long, value_name = "NODE", requires = "files")]
+    pub own_node: Option<String>,
 }
 
 /// Arguments of `crds`.

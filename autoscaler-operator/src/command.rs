@@ -2,9 +2,13 @@
 
 use std::{
     fmt::Display,
-    io::{self, Write},
+    io::{self, BufWriter, Write},
     process::ExitCode,
 };
+
+use serde::Serialize;
+
+use crate::args::Output;
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -25,14 +29,7 @@ impl Failure {
 
     /// A failure of the work, with the causes below it.
     pub fn failed(error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        Self::Failed(text)
+        Self::Failed(with_causes(error))
     }
 
     /// Prints the failure and gives the exit status.
@@ -46,13 +43,55 @@ impl Failure {
     }
 }
 
+/// An error in words, with the causes below it.
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
 /// Writes to standard output. A reader that went away, such as `head`, is no failure.
 ///
 /// # Errors
 /// When the output cannot be written for another reason, such as a full disk.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    print_with(|out| out.write_all(text.as_bytes()))
+}
+
+/// Prints a document in the form that was asked for.
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn print_document(document: &(impl Serialize + Display), output: Output) -> Result<(), Failure> {
+    print_with(|out| write_document(out, document, output))
+}
+
+/// Writes a document in the form that was asked for, piece by piece.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn write_document(
+    mut out: impl Write,
+    document: &(impl Serialize + Display),
+    output: Output,
+) -> io::Result<()> {
+    match output {
+        Output::Text => write!(out, "{document}"),
+        Output::Json => {
+            serde_json::to_writer_pretty(&mut out, document)?;
+            out.write_all(b"\n")
+        }
+    }
+}
+
+fn print_with(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::Failed(format!("cannot write to standard output: {error}")))
         }

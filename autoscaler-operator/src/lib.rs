@@ -6,6 +6,8 @@ pub mod args;
 pub mod command;
 pub mod crds;
 pub mod demo;
+pub mod explain;
+pub mod input;
 pub mod observe;
 pub mod operate;
 pub mod plan;
@@ -29,6 +31,7 @@ pub fn main(args: Args) -> ExitCode {
         Command::Run(args) => block_on(run::run(*args)),
         Command::Demo(args) => block_on(demo::run(args)),
         Command::Plan(args) => plan::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Crds(args) => crds::run(&args),
     };
     match result {

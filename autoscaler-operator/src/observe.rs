@@ -65,8 +65,9 @@ impl Recorder {
         record::unneeded_nodes(plan.nodes.iter().filter(|node| node.unneeded).count());
         let mut reasons: BTreeMap<&'static str, usize> = BTreeMap::new();
         for pod in plan.pods.iter().filter(|pod| pod.verdict == PodVerdict::Unschedulable) {
-            let reason = pod.reasons.first().map_or("", |reason| reason.reason.as_str());
-            *reasons.entry(record::unschedulable_reason(reason)).or_default() += 1;
+            let reason = pod.reasons.first().map(|reason| reason.reason(snapshot));
+            let reason = record::unschedulable_reason(reason.as_deref().unwrap_or_default());
+            *reasons.entry(reason).or_default() += 1;
         }
         self.unschedulable.set(reasons);
         let mut reasons: BTreeMap<&'static str, usize> = BTreeMap::new();

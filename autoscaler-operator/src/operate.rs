@@ -16,14 +16,19 @@ use autoscaler_scaler::{
     index::Index,
     lease::{LeaseKeeper, LeaseSettings},
     pods::PodEvents,
-    run::{Clock, Loop, LoopSettings, Observer},
+    run::{Clock, Loop, LoopSettings, Observer, Progress},
     watch::{WatchReport, Watches},
 };
 use jiff::SignedDuration;
 use kube::{Api, api::ListParams};
 use tokio_util::sync::CancellationToken;
 
-use crate::{command::Failure, observe::Recorder, serve::Health};
+use crate::{
+    command::Failure,
+    explain::answer::{Explainer, Known},
+    observe::Recorder,
+    serve::Health,
+};
 
 /// What an operator needs to know.
 #[derive(Clone)]
@@ -50,6 +55,8 @@ pub struct Settings {
     pub clock: Clock,
     /// Hears of what happens, besides metrics and health.
     pub observer: Option<Observer>,
+    /// Explains from what was decided upon last.
+    pub explainer: Explainer,
 }
 
 impl std::fmt::Debug for Settings {
@@ -160,8 +167,10 @@ async fn run_loop(
     let recorder = Mutex::new(Recorder::default());
     let observer: Observer = {
         let (health, also) = (health.clone(), settings.observer);
+        let learn = teacher(settings.explainer, &index, &settings.own_node, &settings.clock);
         Arc::new(move |progress| {
             health.tick();
+            learn(progress);
             recorder.lock().unwrap_or_else(PoisonError::into_inner).record(progress);
             if let Some(also) = &also {
                 also(progress);
@@ -201,6 +210,28 @@ async fn run_loop(
     )
     .run(stop)
     .await;
+}
+
+/// Tells the explainer what decisions are made from. Only the offerings are news: it reads the index itself.
+fn teacher(
+    explainer: Explainer,
+    index: &Index,
+    own_node: &Option<String>,
+    clock: &Clock,
+) -> impl Fn(&Progress<'_>) + Send + Sync + use<> {
+    let (index, own_node, clock) = (index.clone(), own_node.clone(), Arc::clone(clock));
+    move |progress| {
+        if let Progress::Planned { snapshot, .. } = progress
+            && !explainer.has_offerings(&snapshot.offerings)
+        {
+            explainer.learn(Known {
+                index: index.clone(),
+                offerings: snapshot.offerings.clone(),
+                own_node: own_node.clone(),
+                clock: Arc::clone(&clock),
+            });
+        }
+    }
 }
 
 /// Says at once what is missing, instead of a watch that fails for ever.

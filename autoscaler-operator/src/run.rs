@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     args::RunArgs,
     command::Failure,
+    explain::answer::Explainer,
     operate::{Settings, operate},
     serve::{self, Addresses, Health},
     telemetry,
@@ -41,8 +42,15 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         health: args.health_addr,
         metrics: args.metrics_addr,
     };
-    let servers = serve::start(addresses, health.clone(), exporter.clone(), &stop_servers).await;
-    let servers = servers.map_err(|error| Failure::failed(&error))?;
+    let explainer = Explainer::default();
+    let servers = serve::start(
+        addresses,
+        health.clone(),
+        exporter.clone(),
+        explainer.clone(),
+        &stop_servers,
+    );
+    let servers = servers.await.map_err(|error| Failure::failed(&error))?;
     tracing::info!(health = %servers.addresses.health, metrics = %servers.addresses.metrics, "listening");
     let upkeep = tokio::spawn(exporter.run_upkeep(stop_servers.clone()));
     let access = VpsieAccess {
@@ -66,6 +74,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         list_interval: SignedDuration::try_from(args.vpsie_list_interval).map_err(|error| Failure::failed(&error))?,
         clock: Arc::new(Timestamp::now),
         observer: None,
+        explainer,
     };
     let result = operate(clients, provider, settings, &health, stop).await;
     stop_servers.cancel();

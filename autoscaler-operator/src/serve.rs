@@ -1,8 +1,8 @@
-//! The HTTP servers of the operator: health, readiness and metrics.
+//! The HTTP servers of the operator: health, readiness, metrics and explanations.
 //!
 //! [`Health`] is what the loops tell about themselves, [`start`] serves it. Only what probes and Prometheus ask belongs
 //! here; nothing here asks Kubernetes or the provider, so that a probe costs nothing and an outage elsewhere does not
-//! restart the operator.
+//! restart the operator. Explanations are made in [`explain`](crate::explain).
 //!
 //! | path | answers |
 //! |---|---|
@@ -10,6 +10,7 @@
 //! | `/readyz` | 200 while this replica does the work, else 503: readiness |
 //! | `/ping` | `pong`: the server answers |
 //! | `/metrics` | the Prometheus text format, version 0.0.4 |
+//! | `/explain/pod` | where pods fit, and why not elsewhere: see [`answer`](crate::explain::answer) |
 
 mod health;
 
@@ -25,6 +26,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use self::health::Health;
+use crate::explain::answer::{self, Explainer};
 
 /// How long a server waits for requests in flight when it is to stop. Probes and scrapes take milliseconds.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,7 +36,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Addresses {
     /// For `/healthz`, `/readyz` and `/ping`.
     pub health: SocketAddr,
-    /// For `/metrics`. Equal to `health`: one server answers all paths.
+    /// For `/metrics` and `/explain/pod`. Equal to `health`: one server answers all paths.
     pub metrics: SocketAddr,
 }
 
@@ -100,10 +102,11 @@ pub async fn start(
     addresses: Addresses,
     health: Health,
     exporter: Exporter,
+    explainer: Explainer,
     token: &CancellationToken,
 ) -> Result<Servers, Error> {
     let health_routes = health_router(health);
-    let metrics_routes = metrics_router(exporter);
+    let metrics_routes = metrics_router(exporter).merge(answer::router(explainer));
     let mut tasks = JoinSet::new();
     let health;
     let metrics;
@@ -275,7 +278,9 @@ mod tests {
             health: ANY_PORT,
             metrics: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
         };
-        let servers = start(wanted, health.clone(), exporter, &token).await.unwrap();
+        let servers = start(wanted, health.clone(), exporter, Explainer::default(), &token)
+            .await
+            .unwrap();
         let probes = servers.addresses.health;
         let metrics = SocketAddr::new(probes.ip(), servers.addresses.metrics.port());
         assert_ne!(probes, metrics);
@@ -305,7 +310,9 @@ mod tests {
             health: ANY_PORT,
             metrics: ANY_PORT,
         };
-        let servers = start(wanted, working(), exporter, &token).await.unwrap();
+        let servers = start(wanted, working(), exporter, Explainer::default(), &token)
+            .await
+            .unwrap();
         assert_eq!(servers.addresses.health, servers.addresses.metrics);
         assert_eq!(ask(servers.addresses.health, "/ping").await.0, 200);
         assert_eq!(ask(servers.addresses.health, "/metrics").await.0, 200);
@@ -340,9 +347,15 @@ mod tests {
             health: ANY_PORT,
             metrics: address,
         };
-        let error = start(wanted, working(), exporter, &CancellationToken::new())
-            .await
-            .unwrap_err();
+        let error = start(
+            wanted,
+            working(),
+            exporter,
+            Explainer::default(),
+            &CancellationToken::new(),
+        )
+        .await
+        .unwrap_err();
         assert!(matches!(error, Error::AddressInUse { .. }));
         assert_eq!(
             error.to_string(),

@@ -115,16 +115,25 @@ impl Setting {
     }
 }
 
+/// Highest minimum of a NodeGroup, as in its CustomResourceDefinition.
+const MOST_MIN_NODES: i32 = 1000;
+
 /// Whether the NodeGroups still make sense after all settings.
 ///
 /// # Errors
-/// A sentence about the first NodeGroup whose minimum is above its maximum.
+/// A sentence about the first NodeGroup whose minimum is above its maximum, or above what a NodeGroup may have.
 pub fn check_groups(objects: &Objects) -> Result<(), String> {
     for group in &objects.node_groups {
         let (min, max) = (group.spec.min_nodes, group.spec.max_nodes);
         if max < min {
             return Err(format!(
                 "--set: NodeGroup {}: minNodes {min} is above maxNodes {max}",
+                group.metadata.full_name()
+            ));
+        }
+        if MOST_MIN_NODES < min {
+            return Err(format!(
+                "--set: NodeGroup {}: minNodes {min} is above {MOST_MIN_NODES}",
                 group.metadata.full_name()
             ));
         }

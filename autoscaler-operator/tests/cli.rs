@@ -248,7 +248,7 @@ fn crds_prints_what_is_committed() {
 
 #[test]
 fn every_command_has_help() {
-    for command in ["run", "demo", "plan", "crds"] {
+    for command in ["run", "demo", "plan", "explain", "crds"] {
         let output = binary().args([command, "--help"]).output().unwrap();
         assert_eq!(output.status.code(), Some(0));
         assert!(String::from_utf8_lossy(&output.stdout).contains("Usage:"), "{command}");

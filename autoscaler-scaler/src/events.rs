@@ -12,7 +12,7 @@ use kube::{
 };
 
 /// The longest note that the API server takes, in bytes.
-const NOTE_LIMIT: usize = 1024;
+pub(crate) const NOTE_LIMIT: usize = 1024;
 
 /// How long one event may take. Nothing waits for events longer than that.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,6 +23,8 @@ pub const REPORTER: &str = "vpsie-autoscaler";
 /// Writes events. Clones share the memory by which repeated events become a series.
 #[derive(Clone)]
 pub struct Events {
+    client: Client,
+    reporter: Reporter,
     recorder: Recorder,
 }
 
@@ -37,7 +39,9 @@ impl Events {
             instance: Some(instance.into()),
         };
         Self {
-            recorder: Recorder::new(client, reporter),
+            recorder: Recorder::new(client.clone(), reporter.clone()),
+            client,
+            reporter,
         }
     }
 
@@ -49,8 +53,59 @@ impl Events {
         reason: &str,
         note: impl Into<String> + Send,
     ) {
-        self.publish(EventType::Normal, regarding, action, reason, note.into())
-            .await;
+        self.publish(
+            &self.recorder,
+            EventType::Normal,
+            regarding,
+            action,
+            reason,
+            note.into(),
+        )
+        .await;
+    }
+
+    /// Tells good or neutral news in an event of its own. Within some minutes, [`Self::normal`] only counts further events
+    /// of the same reason and keeps the note of the first; here the note is what is new.
+    pub async fn normal_anew(
+        &self,
+        regarding: &ObjectReference,
+        action: &str,
+        reason: &str,
+        note: impl Into<String> + Send,
+    ) {
+        self.publish(
+            &self.forgetful(),
+            EventType::Normal,
+            regarding,
+            action,
+            reason,
+            note.into(),
+        )
+        .await;
+    }
+
+    /// Tells bad news in an event of its own, as [`Self::normal_anew`] does.
+    pub async fn warning_anew(
+        &self,
+        regarding: &ObjectReference,
+        action: &str,
+        reason: &str,
+        note: impl Into<String> + Send,
+    ) {
+        self.publish(
+            &self.forgetful(),
+            EventType::Warning,
+            regarding,
+            action,
+            reason,
+            note.into(),
+        )
+        .await;
+    }
+
+    /// A recorder that makes no series, because it remembers no event.
+    fn forgetful(&self) -> Recorder {
+        Recorder::new(self.client.clone(), self.reporter.clone())
     }
 
     /// Tells bad news.
@@ -61,11 +116,26 @@ impl Events {
         reason: &str,
         note: impl Into<String> + Send,
     ) {
-        self.publish(EventType::Warning, regarding, action, reason, note.into())
-            .await;
+        self.publish(
+            &self.recorder,
+            EventType::Warning,
+            regarding,
+            action,
+            reason,
+            note.into(),
+        )
+        .await;
     }
 
-    async fn publish(&self, type_: EventType, regarding: &ObjectReference, action: &str, reason: &str, note: String) {
+    async fn publish(
+        &self,
+        recorder: &Recorder,
+        type_: EventType,
+        regarding: &ObjectReference,
+        action: &str,
+        reason: &str,
+        note: String,
+    ) {
         let note = shortened(note);
         let event = Event {
             type_,
@@ -74,7 +144,7 @@ impl Events {
             action: action.to_owned(),
             secondary: None,
         };
-        let outcome = tokio::time::timeout(TIMEOUT, self.recorder.publish(&event, regarding)).await;
+        let outcome = tokio::time::timeout(TIMEOUT, recorder.publish(&event, regarding)).await;
         let name = regarding.name.as_deref().unwrap_or_default();
         match outcome {
             Ok(Ok(())) => {}

@@ -1,28 +1,85 @@
 //! Tells people, on their pending pods, what was decided about them and why.
+//!
+//! A pod has one event for a decision, with a summary over all groups in it. The same news is not told again for a while,
+//! news that changes all the time is told from time to time, and one decision writes only so many events: the next ones go
+//! on with the rest.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Duration,
+};
 
 use autoscaler_core::{
-    plan::{Plan, PodReport, PodVerdict},
-    snapshot::Snapshot,
+    plan::{Plan, PodReason, PodReport, PodVerdict},
+    snapshot::{GroupId, MachinePhase, Snapshot},
 };
+use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
 
-use crate::{events::Events, index::Cluster};
+use crate::{
+    events::{Events, NOTE_LIMIT},
+    index::{Cluster, Key},
+};
 
-/// Events of one decision at the most; the next decision goes on with the rest.
+/// Events that are written with one decision at the most.
 const EVENTS_PER_DECISION: usize = 50;
 
+/// Events that wait for later decisions at the most.
+const BACKLOG: usize = 1000;
+
+/// Reason of the event on a pod that nodes are created for.
+const TRIGGERED: &str = "ScaleUpTriggered";
+
+/// Reason of the event on a pod that no new node would help.
+const NOT_TRIGGERED: &str = "NotTriggerScaleUp";
+
 /// How long the same news about the same pod is not repeated.
-const REPEAT_AFTER: SignedDuration = SignedDuration::from_mins(5);
+const REPEAT_AFTER: SignedDuration = SignedDuration::from_mins(10);
+
+/// How long news of the same kind about the same pod are not told, even if something about them is different.
+const UPDATE_AFTER: SignedDuration = SignedDuration::from_mins(1);
+
+/// Events that are written at the same time.
+const CONCURRENCY: usize = 8;
+
+/// How long all events of a decision may take together. Nothing waits for events longer than that.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Groups that a summary names for each reason.
+const NAMED_GROUPS: usize = 3;
+
+/// Different explanations that a summary gives for each reason.
+const MESSAGES: usize = 3;
 
 /// Writes events on pending pods and remembers what was told.
 #[derive(Debug)]
 pub struct PodEvents {
     events: Events,
-    /// Uid of the pod, to the reason of the last event and its time.
-    told: BTreeMap<String, (&'static str, Timestamp)>,
+    /// By uid of the pod.
+    told: BTreeMap<String, Told>,
+    /// What there was no room for.
+    backlog: Vec<News>,
+}
+
+/// What was told last about a pod.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    reason: &'static str,
+    /// Hash of the note.
+    note: u64,
+    at: Timestamp,
+}
+
+/// An event to be written.
+#[derive(Debug)]
+struct News {
+    key: Key,
+    uid: String,
+    told: Told,
+    note: String,
 }
 
 // === impl PodEvents ===
@@ -34,81 +91,450 @@ impl PodEvents {
         Self {
             events,
             told: BTreeMap::new(),
+            backlog: Vec::new(),
         }
     }
 
     /// Tells what is new about the pending pods of a plan.
     pub async fn report(&mut self, cluster: &Cluster, snapshot: &Snapshot, plan: &Plan, now: Timestamp) {
         let mut still_pending = BTreeMap::new();
-        let mut budget = EVENTS_PER_DECISION;
+        // What waited comes first. A pod that got its node meanwhile may still hear why.
+        let mut news: Vec<News> = std::mem::take(&mut self.backlog);
+        news.retain(|news| news.is_about_one_of(cluster));
+        let waiting: BTreeSet<String> = news.iter().map(|news| news.uid.clone()).collect();
+        // Pods of one kind share their reasons, and a group that grows has one sentence for all its pods.
+        let mut notes = Notes::new(snapshot, plan);
         for report in &plan.pods {
             let pod = snapshot.pod(report.pod);
-            let key = (
-                snapshot.text(pod.namespace).to_owned(),
-                snapshot.text(pod.name).to_owned(),
-            );
+            let key = (snapshot.text(pod.namespace).to_owned(), pod.name.to_string());
             let Some(manifest) = cluster.pods.get(&key) else {
                 continue;
             };
             let uid = manifest.metadata.uid.clone();
             let last = self.told.get(&uid).copied();
-            let Some((reason, note)) = news(snapshot, plan, report) else {
-                still_pending.extend(last.map(|last| (uid, last)));
+            still_pending.extend(last.map(|last| (uid.clone(), last)));
+            let Some((reason, note)) = notes.of(report).filter(|_| !waiting.contains(&uid)) else {
                 continue;
             };
-            let repeated = last.is_some_and(|(told, at)| told == reason && now.duration_since(at) < REPEAT_AFTER);
-            if repeated || budget == 0 {
-                still_pending.extend(last.map(|last| (uid, last)));
-                continue;
+            let told = Told {
+                reason,
+                note: hash(&note),
+                at: now,
+            };
+            if last.is_none_or(|last| told.is_due_after(last)) {
+                news.push(News { key, uid, told, note });
             }
-            budget -= 1;
-            let regarding = ObjectReference {
-                api_version: Some("v1".to_owned()),
-                kind: Some("Pod".to_owned()),
-                namespace: Some(key.0),
-                name: Some(key.1),
-                uid: Some(uid.clone()),
-                ..ObjectReference::default()
-            };
-            self.events.normal(&regarding, "ScaleUp", reason, note).await;
-            still_pending.insert(uid, (reason, now));
         }
         self.told = still_pending;
+        let later = news.split_off(news.len().min(EVENTS_PER_DECISION));
+        let unwritten = self.write(news).await;
+        self.put_off(unwritten.into_iter().chain(later).collect());
     }
-}
 
-/// The reason and the note of the event that a report is worth.
-fn news(snapshot: &Snapshot, plan: &Plan, report: &PodReport) -> Option<(&'static str, String)> {
-    match report.verdict {
-        PodVerdict::TriggersScaleUp(index) => {
-            let creation = plan.creations.get(index)?;
-            let group = snapshot.group_name(creation.group);
-            let with = creation.pods.len();
-            let price = creation.hourly_price;
-            let note = format!(
-                "a {} node of {group} at {price} per hour is created for it ({with} pods share it)",
-                creation.offering
-            );
-            Some(("ScaleUpTriggered", note))
+    /// Writes events, several at a time, and returns those that there was no time for.
+    async fn write(&mut self, news: Vec<News>) -> Vec<News> {
+        let mut open: Vec<Option<News>> = news.into_iter().map(Some).collect();
+        let events = &self.events;
+        let writes = open.iter().enumerate().filter_map(|(index, news)| {
+            let news = news.as_ref()?;
+            let (regarding, reason, note) = (news.regarding(), news.told.reason, news.note.clone());
+            Some(async move {
+                events.normal_anew(&regarding, "ScaleUp", reason, note).await;
+                index
+            })
+        });
+        let mut written = Vec::new();
+        let mut writes = futures::stream::iter(writes.collect::<Vec<_>>()).buffer_unordered(CONCURRENCY);
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
+        while let Ok(Some(index)) = tokio::time::timeout_at(deadline, writes.next()).await {
+            written.push(index);
         }
-        PodVerdict::Unschedulable => Some((
-            "NotTriggerScaleUp",
-            format!("no new node would help: {}", summary(snapshot, report)),
-        )),
-        PodVerdict::FitsExisting(_) | PodVerdict::Ignored => None,
+        drop(writes);
+        for index in written {
+            if let Some(News { uid, told, .. }) = open.get_mut(index).and_then(Option::take) {
+                self.told.insert(uid, told);
+            }
+        }
+        open.into_iter().flatten().collect()
+    }
+
+    /// Keeps what the next decision would not find out again by itself: that nodes are created for a pod. Why there are
+    /// none, every decision says.
+    fn put_off(&mut self, mut news: Vec<News>) {
+        let left_out = news.len();
+        news.retain(|news| news.told.reason == TRIGGERED);
+        news.truncate(BACKLOG);
+        if 0 < left_out {
+            let waiting = news.len();
+            tracing::info!(
+                left_out,
+                waiting,
+                "not all events on pods are written with this decision"
+            );
+        }
+        self.backlog = news;
     }
 }
 
-/// The reasons per group and offering in one line. Groups without reasons do not exist: there are no groups.
-fn summary(snapshot: &Snapshot, report: &PodReport) -> String {
-    let of_groups = report.reasons.iter().filter_map(|reason| {
-        let group = snapshot.group_name(reason.group?);
-        Some(format!("{group}: {} ({})", reason.reason, reason.message))
+// === impl News ===
+
+impl News {
+    fn regarding(&self) -> ObjectReference {
+        let (namespace, name) = self.key.clone();
+        ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            namespace: Some(namespace),
+            name: Some(name),
+            uid: Some(self.uid.clone()),
+            ..ObjectReference::default()
+        }
+    }
+
+    /// Whether its pod is still there, and is not another one of the same name.
+    fn is_about_one_of(&self, cluster: &Cluster) -> bool {
+        let pod = cluster.pods.get(&self.key);
+        pod.is_some_and(|pod| pod.metadata.uid == self.uid)
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    /// Whether this is worth an event after the last one.
+    fn is_due_after(&self, last: Self) -> bool {
+        let passed = self.at.duration_since(last.at);
+        if self.reason != last.reason {
+            return true;
+        }
+        let wait = if self.note == last.note {
+            REPEAT_AFTER
+        } else {
+            UPDATE_AFTER
+        };
+        wait <= passed
+    }
+}
+
+/// Makes the notes of one plan. What many pods share is made once.
+struct Notes<'a> {
+    snapshot: &'a Snapshot,
+    plan: &'a Plan,
+    /// By the address of shared reasons, which live as long as the plan.
+    summaries: BTreeMap<usize, String>,
+    growth: BTreeMap<GroupId, String>,
+}
+
+impl<'a> Notes<'a> {
+    const fn new(snapshot: &'a Snapshot, plan: &'a Plan) -> Self {
+        Self {
+            snapshot,
+            plan,
+            summaries: BTreeMap::new(),
+            growth: BTreeMap::new(),
+        }
+    }
+
+    /// The reason and the note of the event that a report is worth.
+    fn of(&mut self, report: &PodReport) -> Option<(&'static str, String)> {
+        let (snapshot, plan) = (self.snapshot, self.plan);
+        match report.verdict {
+            PodVerdict::TriggersScaleUp(index) => {
+                let creation = plan.creations.get(index)?;
+                let growth = self
+                    .growth
+                    .entry(creation.group)
+                    .or_insert_with(|| growth(snapshot, plan, creation.group));
+                let others = match creation.pods.len() {
+                    0 | 1 => String::new(),
+                    2 => ", with 1 other pod".to_owned(),
+                    count => format!(", with {} other pods", count - 1),
+                };
+                let (offering, price) = (&creation.offering, creation.hourly_price);
+                let note = format!("pod triggered scale-up: [{growth}]; a {offering} node at {price} per hour{others}");
+                Some((TRIGGERED, note))
+            }
+            PodVerdict::Unschedulable => {
+                let summary = self
+                    .summaries
+                    .entry(report.reasons.as_ptr().addr())
+                    .or_insert_with(|| summary(snapshot, &report.reasons));
+                Some((NOT_TRIGGERED, format!("pod didn't trigger scale-up: {summary}")))
+            }
+            PodVerdict::FitsExisting(_) | PodVerdict::Ignored => None,
+        }
+    }
+}
+
+/// How a group grows, as the Cluster Autoscaler writes it: `default/web 1->3 (max: 10)`.
+fn growth(snapshot: &Snapshot, plan: &Plan, id: GroupId) -> String {
+    let living = |phase: MachinePhase| phase != MachinePhase::Failed;
+    let nodes = snapshot.nodes.iter().filter(|node| node.group == Some(id));
+    let nodes = nodes.filter(|node| {
+        node.machine
+            .is_none_or(|machine| living(snapshot.machine(machine).phase))
     });
-    let lines: Vec<_> = of_groups.collect();
-    if lines.is_empty() {
-        "there is no NodeGroup".to_owned()
-    } else {
-        lines.join("; ")
+    let machines = snapshot.machines.iter();
+    let coming =
+        machines.filter(|machine| machine.group == Some(id) && machine.node.is_none() && living(machine.phase));
+    let before = nodes.count() + coming.count();
+    let created = plan.creations.iter().filter(|creation| creation.group == id).count();
+    let (name, max) = (snapshot.group_name(id), snapshot.group(id).max_nodes);
+    format!("{name} {before}->{} (max: {max})", before + created)
+}
+
+/// Why no group has a new node for a pod: each reason with the number of options that it rules out, some of their groups,
+/// and what it says about them. An option is an offering of a group, or a group where the offering does not matter.
+fn summary(snapshot: &Snapshot, reasons: &[PodReason]) -> String {
+    #[derive(Default)]
+    struct Of {
+        options: usize,
+        groups: Vec<GroupId>,
+        messages: Vec<String>,
+    }
+    let mut by_reason: BTreeMap<String, Of> = BTreeMap::new();
+    for reason in reasons {
+        let Some(group) = reason.group else { continue };
+        let of = by_reason.entry(reason.reason(snapshot).into_owned()).or_default();
+        of.options += 1;
+        if !of.groups.contains(&group) {
+            of.groups.push(group);
+        }
+        let message = reason.message(snapshot);
+        let message = match &reason.offering {
+            Some(offering) if !message.contains(offering.as_str()) => format!("{offering}: {message}"),
+            _ => message,
+        };
+        if !of.messages.contains(&message) {
+            of.messages.push(message);
+        }
+    }
+    // What holds for the pod as a whole comes before what is said of groups and nodes.
+    let whole = reasons
+        .iter()
+        .take_while(|reason| reason.group.is_none() && reason.node.is_none());
+    let whole = whole.map(|reason| format!("{}: {}", reason.reason(snapshot), reason.message(snapshot)));
+    let mut text = whole.collect::<Vec<_>>().join("; ");
+    if by_reason.is_empty() && text.is_empty() {
+        return "there is no NodeGroup".to_owned();
+    }
+    let mut ordered: Vec<_> = by_reason.into_iter().collect();
+    // What rules out most comes first; names decide among equals.
+    ordered.sort_by_key(|(_, of)| std::cmp::Reverse(of.options));
+    for (index, (reason, of)) in ordered.iter().enumerate() {
+        let names = of.groups.iter().map(|group| snapshot.group_name(*group));
+        let names = listed(names, of.groups.len(), NAMED_GROUPS, ", ");
+        let messages = listed(of.messages.iter().cloned(), of.messages.len(), MESSAGES, " | ");
+        let part = format!("{} {reason} ({names}): {messages}", of.options);
+        if NOTE_LIMIT * 3 / 4 < text.len() + part.len() && !text.is_empty() {
+            let others = ordered.iter().skip(index);
+            for (reason, of) in others {
+                // Cannot fail: this is a String.
+                let _ = write!(text, "; {} {reason}", of.options);
+            }
+            return text;
+        }
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        text.push_str(&part);
+    }
+    text
+}
+
+/// The first of some texts, and how many more there are.
+fn listed(texts: impl Iterator<Item = String>, count: usize, limit: usize, separator: &str) -> String {
+    let mut text = texts.take(limit).collect::<Vec<_>>().join(separator);
+    if limit < count {
+        let _ = write!(text, "{separator}{} more", count - limit);
+    }
+    text
+}
+
+fn hash(note: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    note.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use autoscaler_core::{
+        build::Input,
+        manifest::{Objects, Source, read},
+        planner::{Options, plan},
+        provider::{Offering, OfferingId},
+        quantity::{Bytes, HourlyPrice, MilliCpu},
+    };
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: &str = "2026-01-01T12:00:00Z";
+
+    /// One offering per number of cores, at a cent per core.
+    fn offerings(cores: &[i64]) -> Vec<Offering> {
+        let offering = |cores: &i64| Offering {
+            id: OfferingId::new(format!("c{cores}")),
+            name: format!("c{cores}"),
+            cpu: MilliCpu(cores * 1000),
+            memory: Bytes(cores * 4 * Bytes::GIB),
+            disk: Bytes(cores * 40 * Bytes::GIB),
+            max_pods: None,
+            hourly_price: HourlyPrice::from_nanos(cores * 10_000_000),
+            available: true,
+            datacenter: None,
+        };
+        cores.iter().map(offering).collect()
+    }
+
+    fn group(name: &str, max: u32, offerings: &[&str]) -> Value {
+        json!({
+            "apiVersion": "autoscaler.vpsie.com/v1alpha1", "kind": "NodeGroup",
+            "metadata": {
+                "name": name, "namespace": "default", "labels": { "autoscaler.vpsie.com/managed": "true" },
+            },
+            "spec": { "minNodes": 0, "maxNodes": max, "datacenterID": "dc", "offeringIDs": offerings },
+        })
+    }
+
+    fn pod(name: &str, cpu: &str) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "default" },
+            "spec": { "containers": [{ "name": "c", "resources": { "requests": { "cpu": cpu } } }] },
+            "status": {
+                "phase": "Pending",
+                "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable" }],
+            },
+        })
+    }
+
+    /// The event of each pending pod, in their order.
+    fn notes(objects: &[Value], offerings: &[Offering]) -> Vec<(&'static str, String)> {
+        let text = json!({ "apiVersion": "v1", "kind": "List", "items": objects }).to_string();
+        let source = Source {
+            name: "test".to_owned(),
+            text: &text,
+        };
+        let mut objects = Objects::default();
+        read(&source, &mut objects).unwrap();
+        let snapshot = Snapshot::build(&Input::new(&objects, offerings));
+        let plan = plan(&snapshot, &Options::default(), NOW.parse().unwrap());
+        let mut notes = Notes::new(&snapshot, &plan);
+        plan.pods.iter().filter_map(|report| notes.of(report)).collect()
+    }
+
+    #[test]
+    fn a_pod_that_triggers_a_scale_up_hears_how_the_group_grows() {
+        let objects = [group("web", 9, &["c2"]), pod("a", "1"), pod("b", "1"), pod("c", "500m")];
+        let notes = notes(&objects, &offerings(&[2]));
+        let alone = "pod triggered scale-up: [default/web 0->2 (max: 9)]; a c2 node at 0.02 per hour";
+        let text: Vec<_> = notes.iter().map(|(_, note)| note.as_str()).collect();
+        assert!(
+            notes.iter().all(|(reason, _)| *reason == "ScaleUpTriggered"),
+            "{notes:?}"
+        );
+        assert_eq!(text.iter().filter(|note| **note == alone).count(), 1, "{text:?}");
+        assert_eq!(
+            text.iter()
+                .filter(|note| **note == format!("{alone}, with 1 other pod"))
+                .count(),
+            2,
+            "{text:?}"
+        );
+    }
+
+    #[test]
+    fn a_pod_that_triggers_nothing_hears_each_reason_once_with_its_number() {
+        let mut objects = vec![pod("p", "9")];
+        for name in ["a", "b", "c", "d"] {
+            objects.push(group(name, 0, &["c2", "c4"]));
+        }
+        objects.push(group("e", 5, &["c2", "c4"]));
+        let [(reason, note)] = notes(&objects, &offerings(&[2, 4])).try_into().unwrap();
+        assert_eq!(reason, "NotTriggerScaleUp");
+        for part in [
+            "pod didn't trigger scale-up: 4 AtMaxNodes (default/a, default/b, default/c, 1 more): at maxNodes 0",
+            "; 2 InsufficientCpu (default/e): c2: cpu: needs 9000m, a new node has 1900m | c4: cpu: needs 9000m, a new \
+             node has 3900m",
+        ] {
+            assert!(note.contains(part), "{note:?} lacks {part:?}");
+        }
+    }
+
+    #[test]
+    fn a_pod_of_a_pod_group_hears_that_there_is_not_room_for_all() {
+        let mut objects = vec![group("web", 1, &["c2"])];
+        for name in ["a", "b", "c"] {
+            let mut pod = pod(name, "1");
+            pod["metadata"]["labels"] = json!({ "autoscaler.vpsie.com/pod-group": "train" });
+            objects.push(pod);
+        }
+        let notes = notes(&objects, &offerings(&[2]));
+        assert_eq!(notes.len(), 3, "{notes:?}");
+        for (reason, note) in &notes {
+            assert_eq!(*reason, "NotTriggerScaleUp");
+            assert!(
+                note.starts_with("pod didn't trigger scale-up: PodGroupIncomplete: "),
+                "{note}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_any_group_that_is_the_reason() {
+        let notes = notes(&[pod("p", "1")], &[]);
+        assert_eq!(notes[0].1, "pod didn't trigger scale-up: there is no NodeGroup");
+    }
+
+    #[test]
+    fn a_summary_of_many_reasons_names_the_rest_and_stays_below_the_limit() {
+        let mut objects = vec![pod("p", "900m")];
+        for index in 0..30 {
+            let mut group = group(&format!("{}-{index}", "g".repeat(60)), 5, &["c1"]);
+            let key = format!("{}-{index}", "k".repeat(50));
+            group["spec"]["taints"] = json!([{ "key": key, "value": "x", "effect": "NoSchedule" }]);
+            match index % 6 {
+                0 => group["spec"]["maxNodes"] = json!(0),
+                1 => group["metadata"]["labels"] = json!({}),
+                2 => group["metadata"]["deletionTimestamp"] = json!(NOW),
+                3 => group["spec"]["scaleUpPolicy"] = json!({ "enabled": false }),
+                4 => group["spec"]["offeringIDs"] = json!(["unknown"]),
+                _ => {}
+            }
+            objects.push(group);
+        }
+        let notes = notes(&objects, &offerings(&[1]));
+        let note = &notes[0].1;
+        assert!(note.len() <= NOTE_LIMIT, "{} bytes: {note}", note.len());
+        for reason in [
+            "AtMaxNodes",
+            "NotManaged",
+            "GroupDeleting",
+            "ScaleUpDisabled",
+            "OfferingUnavailable",
+            "TaintToleration",
+        ] {
+            assert!(note.contains(&format!("5 {reason}")), "{note} lacks {reason}");
+        }
+    }
+
+    #[test]
+    fn the_same_news_are_repeated_after_a_while_and_other_news_sooner() {
+        let told = |reason, note, minutes| Told {
+            reason,
+            note,
+            at: NOW.parse::<Timestamp>().unwrap() + SignedDuration::from_mins(minutes),
+        };
+        let last = told(NOT_TRIGGERED, 1, 0);
+        for (next, due) in [
+            (told(NOT_TRIGGERED, 1, 9), false),
+            (told(NOT_TRIGGERED, 1, 10), true),
+            (told(NOT_TRIGGERED, 2, 0), false),
+            (told(NOT_TRIGGERED, 2, 1), true),
+            (told(TRIGGERED, 1, 0), true),
+        ] {
+            assert_eq!(next.is_due_after(last), due, "{next:?}");
+        }
     }
 }

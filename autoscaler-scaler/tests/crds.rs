@@ -357,6 +357,14 @@ fn schema_defaults_are_the_defaults_of_the_types() {
     part["scaleDownPolicy"] = json!({ "cpuThreshold": 20 });
     let part: NodeGroupSpec = serde_json::from_value(part).unwrap();
     assert_eq!(part.scale_down_policy.memory_threshold, 50);
+    // The window comes with the policy: a group that says nothing about growing does not wait.
+    let mut policy = minimal_spec();
+    policy["scaleUpPolicy"] = json!({});
+    let policy: NodeGroupSpec = serde_json::from_value(policy).unwrap();
+    let windows = [&spec, &policy].map(|spec| spec.scale_up_policy.stabilization_window_seconds);
+    assert_eq!(windows, [0, 60]);
+    let of_schema = schema("NodeGroup")["properties"]["spec"]["properties"]["scaleUpPolicy"].clone();
+    assert_eq!(of_schema["default"]["stabilizationWindowSeconds"], 0);
     let unlimited = GlobalSettings::without_config();
     assert_eq!(
         (unlimited.max_cluster_workers, unlimited.max_concurrent_scale_ups),
@@ -401,6 +409,21 @@ fn reserved_quantities_may_be_numbers() {
         (typed.reserved["cpu"].0.as_str(), typed.reserved["memory"].0.as_str()),
         ("2", "1Gi")
     );
+}
+
+#[test]
+fn headroom_is_read_in_each_of_its_forms() {
+    let read = |headroom: Value| {
+        let mut spec = minimal_spec();
+        spec["headroom"] = headroom;
+        let typed: NodeGroupSpec = serde_json::from_value(spec).unwrap();
+        typed.headroom.unwrap()
+    };
+    assert_eq!(read(json!({ "nodes": 2 })).nodes, Some(2));
+    assert_eq!(read(json!({ "percent": 10 })).percent, Some(10));
+    let pods = json!({ "pods": { "replicas": 3, "resources": { "requests": { "cpu": 2, "memory": "1Gi" } } } });
+    let pods = read(pods).pods.unwrap();
+    assert_eq!((pods.replicas, pods.resources.requests["cpu"].0.as_str()), (3, "2"));
 }
 
 #[test]
@@ -507,9 +530,12 @@ const NODE_GROUP_FIELDS: &str = r#"
     spec.costOptimization.optimizationInterval string "24h";
     spec.costOptimization.requireApproval boolean false;
     spec.costOptimization.strategy string "auto"; spec.datacenterID string;
-    spec.kubeSizeID integer; spec.kubernetesVersion string; spec.labels object;
-    spec.labels{} string; spec.maxNodes integer; spec.minNodes integer;
-    spec.multiRegion object {}; spec.multiRegion.datacenterIDs array;
+    spec.headroom object; spec.headroom.nodes integer; spec.headroom.percent integer;
+    spec.headroom.pods object; spec.headroom.pods.replicas integer;
+    spec.headroom.pods.resources object; spec.headroom.pods.resources.requests object;
+    spec.headroom.pods.resources.requests{} int-or-string; spec.kubeSizeID integer;
+    spec.kubernetesVersion string; spec.labels object; spec.labels{} string;
+    spec.maxNodes integer; spec.minNodes integer; spec.multiRegion object {}; spec.multiRegion.datacenterIDs array;
     spec.multiRegion.datacenterIDs[] string;
     spec.multiRegion.distributionStrategy string "balanced";
     spec.multiRegion.enabled boolean false; spec.multiRegion.minNodesPerRegion integer 1;

@@ -16,7 +16,7 @@ mod certificates;
 mod layout;
 pub mod metrics;
 mod process;
-mod programs;
+pub(crate) mod programs;
 
 use std::collections::BTreeMap;
 use std::fmt;

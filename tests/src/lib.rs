@@ -1,5 +1,6 @@
 //! Shared code of the end-to-end tests.
 
 pub mod control_plane;
+pub mod oracle;
 pub mod scenarios;
 pub mod world;

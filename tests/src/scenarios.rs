@@ -1,5 +1,7 @@
 //! What must happen, told once for both kinds of Kubernetes API: each scenario takes a fresh [`World`].
 
+mod scale_up;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -17,6 +19,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use vpsie_client::mock::{Fault, Route, Times};
 
+pub use self::scale_up::*;
 use crate::world::{NAMESPACE, World, is_running};
 
 /// Hands a macro the list of all tests: a name, the scenario it runs, and the arguments behind the world.
@@ -38,6 +41,10 @@ macro_rules! every_scenario {
             b32_a_lost_reply_to_a_create_buys_one_vm: b32_a_lost_reply_to_a_create_buys_one_vm();
             b32e_an_operator_that_ends_during_a_create_buys_one_vm: b32e_an_operator_that_ends_during_a_create_buys_one_vm();
             capacity_errors_back_off: capacity_errors_back_off_and_the_next_best_offering_is_bought();
+            a_provisioning_timeout_backs_off: a_provisioning_timeout_backs_off_and_the_next_best_offering_is_bought();
+            a_hundred_pods_of_five_shapes_run_after_one_round: a_hundred_pods_of_five_shapes_run_after_one_round();
+            headroom_keeps_an_empty_node: headroom_keeps_an_empty_node();
+            a_pod_group_waits_as_a_whole: a_pod_group_waits_as_a_whole();
             b4_b5_a_budget_that_allows_nothing_keeps_every_node: b4_b5_a_budget_that_allows_nothing_keeps_every_node();
             b39_a_deleted_node_group_takes_its_vms_along: b39_a_deleted_node_group_takes_its_vms_along();
             a_foreign_cordon_is_left_alone: a_foreign_cordon_is_left_alone();
@@ -98,7 +105,10 @@ pub async fn b21_an_oversized_pod_buys_nothing_and_hears_why(mut world: World) {
         })
         .await;
     let note = world.notes("giant", "NotTriggerScaleUp").await.remove(0);
-    for part in ["default/general", "InsufficientCpu", "needs 64000m, 3900m free"] {
+    for part in [
+        "2 InsufficientCpu (default/general)",
+        "medium-4: cpu: needs 64000m, a new node has 3900m",
+    ] {
         assert!(note.contains(part), "{note} lacks {part:?}");
     }
     world.stays("no VM", 2, async || world.mock.vms().is_empty()).await;

@@ -8,6 +8,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use autoscaler_core::provider::CloudProvider;
 use autoscaler_operator::{
     demo::machines::Machines,
+    explain::answer::Explainer,
     operate::{Settings, operate},
     serve::Health,
 };
@@ -243,6 +244,7 @@ impl World {
             },
             clock: Arc::clone(&self.clock),
             observer: None,
+            explainer: Explainer::default(),
         };
         let stop = CancellationToken::new();
         let (clients, token) = (self.clients.clone(), stop.clone());

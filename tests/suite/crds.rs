@@ -6,6 +6,7 @@ use kube::{
     api::{ApiResource, DynamicObject, PostParams},
     core::GroupVersionKind,
 };
+use serde_json::json;
 
 /// The documents of a fixture.
 fn documents(file: &str) -> Vec<DynamicObject> {
@@ -47,6 +48,54 @@ async fn the_api_server_refuses_the_13_bad_configurations_and_names_the_field() 
             "{name}: {} does not name {field}",
             status.message
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_api_server_wants_exactly_one_form_of_headroom() {
+    let world = World::real().await;
+    let group = documents("valid-configs.yaml").remove(2);
+    let requests = json!({ "requests": { "cpu": "500m", "memory": "1Gi" } });
+    for (index, (headroom, complaint)) in [
+        (json!({ "nodes": 1 }), None),
+        (json!({ "percent": 10 }), None),
+        (json!({ "pods": { "replicas": 3, "resources": requests } }), None),
+        (json!({}), Some("exactly one of nodes, percent and pods")),
+        (
+            json!({ "nodes": 1, "percent": 10 }),
+            Some("exactly one of nodes, percent and pods"),
+        ),
+        (json!({ "nodes": -1 }), Some("spec.headroom.nodes")),
+        (json!({ "percent": 101 }), Some("spec.headroom.percent")),
+        (
+            json!({ "pods": { "replicas": 3 } }),
+            Some("spec.headroom.pods.resources"),
+        ),
+        (
+            json!({ "pods": { "replicas": 3, "resources": { "requests": {} } } }),
+            Some("requests"),
+        ),
+        (
+            json!({ "pods": { "replicas": 3, "resources": { "requests": { "cpu": "-1" } } } }),
+            Some("requests.cpu"),
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut object = group.clone();
+        object.metadata.name = Some(format!("headroom-{index}"));
+        object.data["spec"]["headroom"] = headroom.clone();
+        let created = api_of(&world.client, &object)
+            .create(&PostParams::default(), &object)
+            .await;
+        match (created, complaint) {
+            (Ok(_), None) => {}
+            (Err(kube::Error::Api(status)), Some(complaint)) if status.code == 422 => {
+                assert!(status.message.contains(complaint), "{headroom}: {}", status.message);
+            }
+            (outcome, _) => panic!("{headroom}: {outcome:?}"),
+        }
     }
 }
 

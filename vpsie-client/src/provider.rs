@@ -175,6 +175,7 @@ fn convert_offering(offering: &model::Offering) -> Result<Offering, &'static str
                 .checked_mul(Bytes::GIB)
                 .ok_or("its disk is too large")?,
         ),
+        max_pods: None,
         hourly_price: hourly.or(monthly).ok_or("it has no price")?,
         available: offering.available,
         datacenter: offering.datacenter_id.as_deref().map(DatacenterId::new),

@@ -1,23 +1,26 @@
 //! NodeGroups, VPSieNodes, settings, offerings and disruption budgets.
 
 use super::{
-    Builder, DATACENTER_LABEL, MANAGED_LABEL, NODE_GROUP_LABEL, NODE_GROUP_NAMESPACE_LABEL, ZONE_LABEL, amount, count,
-    non_empty, seconds, sorted,
+    DATACENTER_LABEL, MANAGED_LABEL, NODE_GROUP_LABEL, NODE_GROUP_NAMESPACE_LABEL, Reader, ZONE_LABEL, amount, count,
+    non_empty, seconds,
 };
 use crate::{
     constraint::read,
     manifest::{autoscaler as crd, meta::IntOrString, workload},
-    provider::{DatacenterId, Offering, OfferingId},
+    provider::{DatacenterId, OfferingId},
     resources::Resource,
     snapshot::{
-        Backoff, Budget, BudgetSize, Expander, GroupId, Machine, MachineId, MachinePhase, NodeGroup, Removal,
+        Backoff, Budget, BudgetSize, Expander, Headroom, Machine, MachinePhase, NodeGroup, PhaseTimeouts, Removal,
         ScaleDownPolicy, Settings,
     },
 };
 
-impl Builder {
-    pub(super) fn settings(&mut self, config: Option<&crd::AutoscalerConfig>) {
-        let Some(config) = config else { return };
+impl Reader<'_> {
+    /// The settings; defaults without an AutoscalerConfig.
+    pub(crate) fn settings(&mut self, config: Option<&crd::AutoscalerConfig>) -> Settings {
+        let Some(config) = config else {
+            return Settings::default();
+        };
         let global = &config.spec.global_settings;
         let mut settings = Settings {
             max_cluster_workers: u32::try_from(global.max_cluster_workers)
@@ -27,6 +30,11 @@ impl Builder {
             ignore_daemon_sets_utilization: global.ignore_daemon_sets_utilization,
             ignore_mirror_pods_utilization: global.ignore_mirror_pods_utilization,
             unschedulable_pod_grace: seconds(global.unschedulable_pod_grace_period_seconds),
+            phase_timeouts: PhaseTimeouts {
+                provision: seconds(global.phase_timeouts.provision_seconds),
+                join: seconds(global.phase_timeouts.join_seconds),
+                initialize: seconds(global.phase_timeouts.initialize_seconds),
+            },
             ..Settings::default()
         };
         match Expander::parse_chain(&global.expander) {
@@ -44,25 +52,10 @@ impl Builder {
         if let Some(drain) = global.budgets.drain.as_ref().and_then(budget_size) {
             settings.drain_budget = drain;
         }
-        self.snapshot.settings = settings;
+        settings
     }
 
-    pub(super) fn offerings(&mut self, offerings: &[Offering]) {
-        let mut offerings = offerings.to_vec();
-        offerings.sort_by(|a, b| (&a.id, &a.datacenter).cmp(&(&b.id, &b.datacenter)));
-        self.snapshot.offerings = offerings;
-    }
-
-    pub(super) fn groups(&mut self, groups: &[&crd::NodeGroup]) {
-        for manifest in sorted(groups, |group| &group.metadata) {
-            let group = self.group(manifest);
-            let id = GroupId::from_index(self.snapshot.groups.len());
-            self.groups_by_name.insert((group.namespace, group.name), id);
-            self.snapshot.groups.push(group);
-        }
-    }
-
-    pub(super) fn group(&mut self, manifest: &crd::NodeGroup) -> NodeGroup {
+    pub(crate) fn group(&mut self, manifest: &crd::NodeGroup) -> NodeGroup {
         let (metadata, spec) = (&manifest.metadata, &manifest.spec);
         let object = || format!("NodeGroup {}", metadata.full_name());
         for offering in &spec.offering_ids {
@@ -82,22 +75,24 @@ impl Builder {
         let labels = self.labels(of_spec.chain(fixed));
         let taints = self.taints(&spec.taints);
         let reserved = spec.reserved.iter().map(|(name, quantity)| {
-            let resource = Resource::intern(name, &mut self.snapshot.symbols);
+            let resource = Resource::intern(name, self.symbols);
             (resource, amount(resource, *quantity))
         });
         let reserved = reserved.collect();
         let allowed_hours = self.allowed_hours(metadata, &object);
+        let headroom = spec.headroom.as_ref().and_then(|headroom| self.headroom(headroom));
         let backoffs = manifest.status.scale_up_backoffs.iter().filter_map(|backoff| {
             Some(Backoff {
                 offering: OfferingId::new(backoff.offering.as_str()),
                 until: backoff.until?,
+                reason: backoff.reason.clone(),
                 message: backoff.message.clone(),
             })
         });
         let down = &spec.scale_down_policy;
         NodeGroup {
-            namespace: self.snapshot.symbols.intern(&metadata.namespace),
-            name: self.snapshot.symbols.intern(&metadata.name),
+            namespace: self.symbols.intern(&metadata.namespace),
+            name: self.symbols.intern(&metadata.name),
             managed: metadata.labels.get(MANAGED_LABEL).is_some_and(|value| value == "true"),
             deleting: metadata.deletion_timestamp.is_some(),
             min_nodes: count(spec.min_nodes),
@@ -114,6 +109,8 @@ impl Builder {
             taints,
             reserved,
             scale_up_enabled: spec.scale_up_policy.enabled,
+            scale_up_window: seconds(spec.scale_up_policy.stabilization_window_seconds),
+            headroom,
             scale_down: ScaleDownPolicy {
                 enabled: down.enabled,
                 cpu_threshold_percent: count(down.cpu_threshold),
@@ -130,85 +127,80 @@ impl Builder {
         }
     }
 
-    pub(super) fn machines(&mut self, machines: &[&crd::VPSieNode]) {
-        for manifest in sorted(machines, |machine| &machine.metadata) {
-            let (metadata, spec, status) = (&manifest.metadata, &manifest.spec, &manifest.status);
-            let namespace = self.intern(&metadata.namespace);
-            let group_name = self.intern(&spec.node_group_name);
-            self.intern(&spec.instance_type);
-            let id = MachineId::from_index(self.snapshot.machines.len());
-            // The host name of a VM is the name of its VPSieNode until status or spec say otherwise.
-            let node_name = [&status.node_name, &spec.node_name, &metadata.name]
-                .into_iter()
-                .find(|name| !name.is_empty());
-            if let Some(name) = node_name {
-                self.machines_by_node.insert(name.to_ascii_lowercase(), id);
+    /// Head-room that asks for anything. Of several kinds the first counts: the API server stores only one.
+    fn headroom(&mut self, manifest: &crd::Headroom) -> Option<Headroom> {
+        let headroom = match (manifest.nodes, manifest.percent, &manifest.pods) {
+            (Some(nodes), ..) => Headroom::Nodes(count(nodes)),
+            (None, Some(percent), _) => Headroom::Percent(count(percent)),
+            (None, None, Some(pods)) => {
+                let mut requests = self.resources(&pods.resources.requests);
+                requests.pods = 1;
+                Headroom::Pods {
+                    count: count(pods.replicas),
+                    requests,
+                }
             }
-            let phase = match status.phase.as_str() {
-                "" => MachinePhase::Pending,
-                text => MachinePhase::parse(text).unwrap_or_else(|| {
-                    let object = format!("VPSieNode {}", metadata.full_name());
-                    self.problem(
-                        object,
-                        "status.phase",
-                        format!("{text:?} is no phase; Pending is assumed"),
-                    );
-                    MachinePhase::Pending
-                }),
-            };
-            let removal = status.removal.as_ref().map(|removal| Removal {
-                active: !matches!(removal.phase.as_str(), "" | "Failed"),
-                failed_at: removal.failed_at,
-            });
-            self.snapshot.machines.push(Machine {
-                namespace,
-                name: self.snapshot.symbols.intern(&metadata.name),
-                group: self.groups_by_name.get(&(namespace, group_name)).copied(),
-                offering: OfferingId::new(spec.instance_type.as_str()),
-                datacenter: DatacenterId::new(spec.datacenter_id.as_str()),
-                phase,
-                phase_since: status.phase_since.or(metadata.creation_timestamp),
-                deleting: metadata.deletion_timestamp.is_some(),
-                node: None,
-                unneeded_since: status.unneeded_since,
-                removal,
-            });
-        }
+            (None, None, None) => return None,
+        };
+        let asks = match &headroom {
+            Headroom::Nodes(count) | Headroom::Percent(count) | Headroom::Pods { count, .. } => 0 < *count,
+        };
+        asks.then_some(headroom)
     }
 
-    pub(super) fn budgets(&mut self, budgets: &[&workload::PodDisruptionBudget]) {
-        for manifest in sorted(budgets, |budget| &budget.metadata) {
-            let fresh = manifest
-                .status
-                .as_ref()
-                .filter(|status| manifest.metadata.generation <= status.observed_generation);
-            let symbols = &mut self.snapshot.symbols;
-            let selector = manifest
-                .spec
-                .selector
-                .as_ref()
-                .map(|selector| read::selector(symbols, selector));
-            let budget = Budget {
-                namespace: self.intern(&manifest.metadata.namespace),
-                name: self.intern(&manifest.metadata.name),
-                selector,
-                disruptions_allowed: fresh.map_or(0, |status| count(status.disruptions_allowed)),
-                always_allow_unhealthy: manifest.spec.unhealthy_pod_eviction_policy == "AlwaysAllow",
-            };
-            self.snapshot.budgets.push(budget);
-        }
+    /// A VPSieNode without its links to groups and nodes, and the name of the node that it is.
+    pub(crate) fn machine(&mut self, manifest: &crd::VPSieNode) -> (Machine, String) {
+        let (metadata, spec, status) = (&manifest.metadata, &manifest.spec, &manifest.status);
+        // Templates carry the offering as a label.
+        self.intern(&spec.instance_type);
+        let phase = match status.phase.as_str() {
+            "" => MachinePhase::Pending,
+            text => MachinePhase::parse(text).unwrap_or_else(|| {
+                let object = format!("VPSieNode {}", metadata.full_name());
+                self.problem(
+                    object,
+                    "status.phase",
+                    format!("{text:?} is no phase; Pending is assumed"),
+                );
+                MachinePhase::Pending
+            }),
+        };
+        let removal = status.removal.as_ref().map(|removal| Removal {
+            active: !matches!(removal.phase.as_str(), "" | "Failed"),
+            failed_at: removal.failed_at,
+        });
+        let machine = Machine {
+            namespace: self.intern(&metadata.namespace),
+            name: self.intern(&metadata.name),
+            group: None,
+            offering: OfferingId::new(spec.instance_type.as_str()),
+            datacenter: DatacenterId::new(spec.datacenter_id.as_str()),
+            phase,
+            phase_since: status.phase_since.or(metadata.creation_timestamp),
+            deleting: metadata.deletion_timestamp.is_some(),
+            node: None,
+            unneeded_since: status.unneeded_since,
+            removal,
+        };
+        // The host name of a VM is the name of its VPSieNode until status or spec say otherwise.
+        let node_name = [&status.node_name, &spec.node_name, &metadata.name]
+            .into_iter()
+            .find(|name| !name.is_empty());
+        (machine, node_name.cloned().unwrap_or_default())
     }
 
-    pub(super) fn namespaces(&mut self, namespaces: &[&workload::Namespace]) {
-        for metadata in namespaces.iter().map(|namespace| &namespace.metadata) {
-            let name = self.intern(&metadata.name);
-            let labels = self.labels(
-                metadata
-                    .labels
-                    .iter()
-                    .map(|(key, value)| (key.as_str(), value.as_str())),
-            );
-            self.snapshot.namespaces.insert(name, labels);
+    pub(crate) fn budget(&mut self, manifest: &workload::PodDisruptionBudget) -> Budget {
+        let fresh = manifest
+            .status
+            .as_ref()
+            .filter(|status| manifest.metadata.generation <= status.observed_generation);
+        let selector = manifest.spec.selector.as_ref();
+        Budget {
+            namespace: self.intern(&manifest.metadata.namespace),
+            name: self.intern(&manifest.metadata.name),
+            selector: selector.map(|selector| read::selector(self.symbols, selector)),
+            disruptions_allowed: fresh.map_or(0, |status| count(status.disruptions_allowed)),
+            always_allow_unhealthy: manifest.spec.unhealthy_pod_eviction_policy == "AlwaysAllow",
         }
     }
 }

@@ -11,10 +11,14 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 
-use self::pods::Priorities;
+pub(crate) use self::{
+    nodes::Owners,
+    pods::{Priorities, local_storage},
+};
 use crate::{
-    constraint::{Rules, claims::Storage, volumes::ZoneKeys},
+    constraint::volumes::ZoneKeys,
     hours::AllowedHours,
+    index::Index,
     manifest::{
         Objects, autoscaler as crd,
         meta::{ObjectMeta, ResourceList},
@@ -27,7 +31,7 @@ use crate::{
     quantity::Quantity,
     resources::{Resource, Resources},
     selector::Labels,
-    snapshot::{ClassId, GroupId, MachineId, NodeId, PodClass, Problem, Snapshot, WellKnown},
+    snapshot::{Problem, Snapshot, WellKnown},
     symbol::{Symbol, Symbols},
     taint::{Effect, Taint, Toleration},
 };
@@ -42,6 +46,9 @@ pub const NODE_GROUP_NAMESPACE_LABEL: &str = "autoscaler.vpsie.com/nodegroup-nam
 pub const DATACENTER_LABEL: &str = "autoscaler.vpsie.com/datacenter";
 /// Label of a node: its offering.
 pub const OFFERING_LABEL: &str = "autoscaler.vpsie.com/offering";
+/// Label or annotation of a pod: the name of its pod group, within its namespace. Pods of one group are placed all
+/// together or not at all.
+pub const POD_GROUP_KEY: &str = "autoscaler.vpsie.com/pod-group";
 /// Taint of a node that is starting; removed last, when its labels and taints are right.
 pub const STARTUP_TAINT: &str = "autoscaler.vpsie.com/startup";
 
@@ -52,9 +59,10 @@ const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
 const ALLOWED_HOURS_ANNOTATION: &str = "autoscaler.vpsie.com/scale-down-allowed-hours";
 const TIME_ZONE_ANNOTATION: &str = "autoscaler.vpsie.com/time-zone";
 const SAFE_TO_EVICT_ANNOTATION: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
-const SAFE_LOCAL_VOLUMES_ANNOTATION: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes";
+pub(crate) const SAFE_LOCAL_VOLUMES_ANNOTATION: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes";
 const DAEMON_SET_POD_ANNOTATION: &str = "cluster-autoscaler.kubernetes.io/daemonset-pod";
 const DO_NOT_DISRUPT_ANNOTATION: &str = "karpenter.sh/do-not-disrupt";
+const SCHEDULING_POD_GROUP_LABEL: &str = "scheduling.x-k8s.io/pod-group";
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 const DEFAULT_GRACE_SECONDS: i64 = 30;
 
@@ -127,107 +135,81 @@ impl<'a> Input<'a> {
 }
 
 impl Snapshot {
-    /// Makes a snapshot. The order of the objects does not matter.
+    /// Makes a snapshot. The order of the objects does not matter; of two objects of one name the later counts.
     #[must_use]
     pub fn build(input: &Input<'_>) -> Self {
-        let mut builder = Builder::new();
-        builder.settings(input.config);
-        builder.offerings(input.offerings);
-        builder.groups(&input.groups);
-        builder.machines(&input.machines);
-        let storage = Storage::new(&input.volumes, &input.claims, &input.storage_classes, &input.csi_nodes);
-        builder.nodes(&input.nodes, &storage);
-        builder.namespaces(&input.namespaces);
-        builder.budgets(&input.budgets);
-        let priorities = Priorities::new(&input.priority_classes);
-        builder.pods(input, &priorities, &storage);
-        builder.daemon_sets(&input.daemon_sets, &priorities);
-        if let Some(own) = input.own_node {
-            builder.mark_own_node(own);
-        }
-        builder.rules(&storage);
-        builder.snapshot
+        Index::from_input(input).into_snapshot()
     }
 }
 
-/// A snapshot in the making, with the look-up tables that only making it needs.
-struct Builder {
-    snapshot: Snapshot,
-    classes: BTreeMap<PodClass, ClassId>,
-    groups_by_name: BTreeMap<(Symbol, Symbol), GroupId>,
-    /// Node names in lower case: providers may change the case of a host name.
-    machines_by_node: BTreeMap<String, MachineId>,
-    nodes_by_name: BTreeMap<Symbol, NodeId>,
+/// Reads objects into parts of a snapshot.
+pub(crate) struct Reader<'a> {
+    pub(crate) symbols: &'a mut Symbols,
+    /// What could not be understood.
+    pub(crate) problems: &'a mut Vec<Problem>,
 }
 
-impl Builder {
-    fn new() -> Self {
-        let mut symbols = Symbols::default();
-        let well_known = WellKnown {
-            hostname: symbols.intern(HOSTNAME_LABEL),
-            zone: symbols.intern(ZONE_LABEL),
-            unschedulable: symbols.intern(UNSCHEDULABLE_TAINT),
-            offering: symbols.intern(OFFERING_LABEL),
-            instance_type: symbols.intern(INSTANCE_TYPE_LABEL),
-            startup: symbols.intern(STARTUP_TAINT),
-            not_ready: symbols.intern("node.kubernetes.io/not-ready"),
-            kube_system: symbols.intern("kube-system"),
-            new_node: symbols.intern("<new node>"),
-        };
-        Self {
-            snapshot: Snapshot {
-                symbols,
-                well_known,
-                ..Snapshot::default()
-            },
-            classes: BTreeMap::new(),
-            groups_by_name: BTreeMap::new(),
-            machines_by_node: BTreeMap::new(),
-            nodes_by_name: BTreeMap::new(),
-        }
+/// Symbols of the label keys that rules look for, in a table that has no other symbols yet.
+pub(crate) fn well_known(symbols: &mut Symbols) -> WellKnown {
+    WellKnown {
+        hostname: symbols.intern(HOSTNAME_LABEL),
+        zone: symbols.intern(ZONE_LABEL),
+        unschedulable: symbols.intern(UNSCHEDULABLE_TAINT),
+        offering: symbols.intern(OFFERING_LABEL),
+        instance_type: symbols.intern(INSTANCE_TYPE_LABEL),
+        startup: symbols.intern(STARTUP_TAINT),
+        not_ready: symbols.intern("node.kubernetes.io/not-ready"),
+        kube_system: symbols.intern("kube-system"),
+        new_node: symbols.intern("<new node>"),
     }
+}
 
-    fn intern(&mut self, text: &str) -> Symbol {
-        self.snapshot.symbols.intern(text)
+/// The labels that say in which zone and region a node is.
+pub(crate) fn zone_keys(symbols: &mut Symbols) -> ZoneKeys {
+    ZoneKeys {
+        zone: symbols.intern(ZONE_LABEL),
+        region: symbols.intern("topology.kubernetes.io/region"),
+        beta_zone: symbols.intern("failure-domain.beta.kubernetes.io/zone"),
+        beta_region: symbols.intern("failure-domain.beta.kubernetes.io/region"),
+    }
+}
+
+impl Reader<'_> {
+    pub(crate) fn intern(&mut self, text: &str) -> Symbol {
+        self.symbols.intern(text)
     }
 
     fn problem(&mut self, object: String, field: &str, message: String) {
-        self.snapshot.problems.push(Problem {
+        self.problems.push(Problem {
             object,
             field: field.to_owned(),
             message,
         });
     }
 
-    /// What has to be counted for constraints between pods, when all pods are known.
-    fn rules(&mut self, storage: &Storage<'_>) {
-        let zone_keys = ZoneKeys {
-            zone: self.snapshot.well_known.zone,
-            region: self.intern("topology.kubernetes.io/region"),
-            beta_zone: self.intern("failure-domain.beta.kubernetes.io/zone"),
-            beta_region: self.intern("failure-domain.beta.kubernetes.io/region"),
-        };
-        self.snapshot.rules = Rules::new(&self.snapshot, zone_keys, storage.exclusive_claims());
-    }
-
     fn resources(&mut self, list: &ResourceList) -> Resources {
         let mut resources = Resources::default();
         for (name, quantity) in list {
-            let resource = Resource::intern(name, &mut self.snapshot.symbols);
+            let resource = Resource::intern(name, self.symbols);
             resources.set(resource, amount(resource, *quantity));
         }
         resources
     }
 
-    fn labels<'a>(&mut self, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Labels {
-        let symbols = &mut self.snapshot.symbols;
+    /// Labels as an object has them.
+    pub(crate) fn labels_of(&mut self, map: &BTreeMap<String, String>) -> Labels {
+        self.labels(map.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+    }
+
+    fn labels<'t>(&mut self, pairs: impl Iterator<Item = (&'t str, &'t str)>) -> Labels {
+        let symbols = &mut *self.symbols;
         Labels::new(pairs.map(|(key, value)| (symbols.intern(key), symbols.intern(value))))
     }
 
     fn taints(&mut self, taints: &[node_manifest::Taint]) -> Box<[Taint]> {
         let read = |taint: &node_manifest::Taint| Taint {
-            key: self.snapshot.symbols.intern(&taint.key),
-            value: self.snapshot.symbols.intern(&taint.value),
+            key: self.symbols.intern(&taint.key),
+            value: self.symbols.intern(&taint.value),
             // An effect that is not known here might keep pods away; the strictest known one does.
             effect: Effect::parse(&taint.effect).unwrap_or(Effect::NoExecute),
         };
@@ -256,17 +238,6 @@ impl Builder {
         }
         Some(parsed)
     }
-}
-
-/// Objects ordered by namespace and name.
-fn sorted<'a, T>(objects: &[&'a T], metadata: impl Fn(&T) -> &ObjectMeta) -> Vec<&'a T> {
-    let mut sorted = objects.to_vec();
-    let key = |object: &&'a T| {
-        let metadata = metadata(object);
-        (metadata.namespace.clone(), metadata.name.clone())
-    };
-    sorted.sort_by_cached_key(key);
-    sorted
 }
 
 /// An amount in the unit of the resource. Below zero counts as nothing: no request gives room.

@@ -2,50 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    Builder, INSTANCE_TYPE_LABEL, MANAGED_LABEL, NODE_GROUP_LABEL, NODE_GROUP_NAMESPACE_LABEL, OFFERING_LABEL,
-    OPT_OUTS, non_empty, sorted,
-};
+use super::{MANAGED_LABEL, NODE_GROUP_LABEL, NODE_GROUP_NAMESPACE_LABEL, OPT_OUTS, Reader, non_empty};
 use crate::{
-    constraint::claims::Storage,
-    manifest::{meta::ObjectMeta, node as node_manifest},
+    manifest::node as node_manifest,
     provider::OfferingId,
-    snapshot::{GroupId, Node, NodeId, Readiness},
+    snapshot::{GroupId, Machine, MachineId, Node, Problem, Readiness, Snapshot, WellKnown},
+    symbol::{Symbol, Symbols},
 };
 
-impl Builder {
-    pub(super) fn nodes(&mut self, nodes: &[&node_manifest::Node], storage: &Storage<'_>) {
-        for manifest in sorted(nodes, |node| &node.metadata) {
-            let id = NodeId::from_index(self.snapshot.nodes.len());
-            let volume_limits = storage.limits(&manifest.metadata.name, &mut self.snapshot.symbols);
-            let node = Node {
-                volume_limits,
-                ..self.node(manifest)
-            };
-            if let Some(machine) = node
-                .machine
-                .and_then(|machine| self.snapshot.machines.get_mut(machine.index()))
-            {
-                machine.node = Some(id);
-            }
-            self.nodes_by_name.insert(node.name, id);
-            self.snapshot.nodes.push(node);
-        }
-        self.snapshot.pods_by_node = vec![Vec::new(); self.snapshot.nodes.len()];
-    }
-
-    pub(super) fn node(&mut self, manifest: &node_manifest::Node) -> Node {
+impl Reader<'_> {
+    /// A node without its links to groups and VPSieNodes and without what its CSINode says.
+    pub(crate) fn node(&mut self, manifest: &node_manifest::Node) -> Node {
         let metadata = &manifest.metadata;
-        let machine = self.machines_by_node.get(&metadata.name.to_ascii_lowercase()).copied();
-        let of_machine = machine.and_then(|machine| self.snapshot.machines.get(machine.index()));
-        let machine_group = of_machine.and_then(|machine| machine.group);
-        let machine_offering = of_machine
-            .map(|machine| machine.offering.clone())
-            .filter(|id| !id.as_str().is_empty());
-        let label = |key: &str| metadata.labels.get(key).map(String::as_str).and_then(non_empty);
-        let offering = label(OFFERING_LABEL)
-            .or_else(|| label(INSTANCE_TYPE_LABEL))
-            .map(OfferingId::new);
         let ready = manifest
             .status
             .conditions
@@ -65,15 +33,9 @@ impl Builder {
             set(&metadata.annotations) || (key.starts_with("autoscaler.vpsie.com/") && set(&metadata.labels))
         });
         let opt_out = opt_out.map(|(key, _)| *key);
-        let group = machine_group.or_else(|| self.group_of_labels(metadata));
         Node {
             name: self.intern(&metadata.name),
-            labels: self.labels(
-                metadata
-                    .labels
-                    .iter()
-                    .map(|(key, value)| (key.as_str(), value.as_str())),
-            ),
+            labels: self.labels_of(&metadata.labels),
             taints: self.taints(&manifest.spec.taints),
             unschedulable: manifest.spec.unschedulable,
             allocatable: self.resources(&manifest.status.allocatable),
@@ -88,51 +50,104 @@ impl Builder {
             .any(|key| metadata.labels.contains_key(*key)),
             opt_out: opt_out.map(|key| self.intern(key)),
             allowed_hours: self.allowed_hours(metadata, &|| format!("Node {}", metadata.name)),
-            group,
-            machine,
-            offering: offering.or(machine_offering),
+            group: None,
+            machine: None,
+            offering: None,
             volume_limits: Box::default(),
             own: false,
         }
     }
+}
 
-    pub(super) fn group_of_labels(&mut self, metadata: &ObjectMeta) -> Option<GroupId> {
-        let label = |key: &str| metadata.labels.get(key).map(String::as_str);
-        if label(MANAGED_LABEL) != Some("true") {
-            return None;
+/// What nodes belong to.
+#[derive(Debug)]
+pub(crate) struct Owners<'a> {
+    symbols: &'a Symbols,
+    well_known: &'a WellKnown,
+    machines: &'a [Machine],
+    /// By the names of their nodes in lower case: providers may change the case of a host name.
+    machines_by_node: &'a BTreeMap<String, MachineId>,
+    /// By name, then by namespace.
+    groups: BTreeMap<&'a str, BTreeMap<&'a str, GroupId>>,
+}
+
+/// What one node belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) machine: Option<MachineId>,
+    pub(crate) group: Option<GroupId>,
+    pub(crate) offering: Option<OfferingId>,
+    pub(crate) problem: Option<Problem>,
+}
+
+impl<'a> Owners<'a> {
+    pub(crate) fn new(snapshot: &'a Snapshot, machines_by_node: &'a BTreeMap<String, MachineId>) -> Self {
+        let mut groups: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        for id in snapshot.group_ids() {
+            let group = snapshot.group(id);
+            let of_name = groups.entry(snapshot.text(group.name)).or_default();
+            of_name.insert(snapshot.text(group.namespace), id);
         }
-        let name = self.intern(label(NODE_GROUP_LABEL)?);
-        match label(NODE_GROUP_NAMESPACE_LABEL) {
-            Some(namespace) => {
-                let namespace = self.intern(namespace);
-                self.groups_by_name.get(&(namespace, name)).copied()
-            }
-            None => {
-                let mut same_name = self.groups_by_name.iter().filter(|((_, group), _)| *group == name);
-                match (same_name.next(), same_name.next()) {
-                    (Some((_, id)), None) => Some(*id),
-                    (Some(_), Some(_)) => {
-                        self.problem(
-                            format!("Node {}", metadata.name),
-                            "metadata.labels",
-                            format!("{NODE_GROUP_LABEL} names several NodeGroups and {NODE_GROUP_NAMESPACE_LABEL} is missing; the node is taken as unmanaged"),
-                        );
-                        None
-                    }
-                    (None, _) => None,
-                }
-            }
+        Self {
+            symbols: &snapshot.symbols,
+            well_known: &snapshot.well_known,
+            machines: &snapshot.machines,
+            machines_by_node,
+            groups,
         }
     }
 
-    pub(super) fn mark_own_node(&mut self, name: &str) {
-        let id = self
-            .snapshot
-            .symbols
-            .get(name)
-            .and_then(|name| self.nodes_by_name.get(&name));
-        if let Some(node) = id.and_then(|id| self.snapshot.nodes.get_mut(id.index())) {
-            node.own = true;
+    /// What a node belongs to, by its VPSieNode, else by its labels.
+    pub(crate) fn of(&self, node: &Node) -> Owner {
+        let name = self.symbols.text(node.name);
+        let machine = self.machines_by_node.get(&name.to_ascii_lowercase()).copied();
+        let of_machine = machine.and_then(|machine| self.machines.get(machine.index()));
+        let label = |key: Symbol| {
+            node.labels
+                .get(key)
+                .and_then(|value| non_empty(self.symbols.text(value)))
+        };
+        let offering = label(self.well_known.offering)
+            .or_else(|| label(self.well_known.instance_type))
+            .or_else(|| of_machine.and_then(|machine| non_empty(machine.offering.as_str())));
+        let (group, problem) = match of_machine.and_then(|machine| machine.group) {
+            Some(group) => (Some(group), None),
+            None => self.group_of_labels(node),
+        };
+        Owner {
+            machine,
+            group,
+            offering: offering.map(OfferingId::new),
+            problem,
         }
+    }
+
+    fn group_of_labels(&self, node: &Node) -> (Option<GroupId>, Option<Problem>) {
+        let label = |key: &str| {
+            let value = node.labels.get(self.symbols.get(key)?)?;
+            Some(self.symbols.text(value))
+        };
+        let of_name = match label(NODE_GROUP_LABEL) {
+            Some(name) if label(MANAGED_LABEL) == Some("true") => self.groups.get(name),
+            _ => None,
+        };
+        let Some(of_name) = of_name else { return (None, None) };
+        if let Some(namespace) = label(NODE_GROUP_NAMESPACE_LABEL) {
+            return (of_name.get(namespace).copied(), None);
+        }
+        match (of_name.len(), of_name.values().next()) {
+            (1, Some(group)) => (Some(*group), None),
+            _ => (None, Some(ambiguous(self.symbols.text(node.name)))),
+        }
+    }
+}
+
+fn ambiguous(node: &str) -> Problem {
+    Problem {
+        object: format!("Node {node}"),
+        field: "metadata.labels".to_owned(),
+        message: format!(
+            "{NODE_GROUP_LABEL} names several NodeGroups and {NODE_GROUP_NAMESPACE_LABEL} is missing; the node is taken as unmanaged"
+        ),
     }
 }

@@ -5,85 +5,66 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 
 use super::{
-    Builder, DAEMON_SET_POD_ANNOTATION, DEFAULT_GRACE_SECONDS, DO_NOT_DISRUPT_ANNOTATION, Input, MIRROR_ANNOTATION,
-    SAFE_LOCAL_VOLUMES_ANNOTATION, SAFE_TO_EVICT_ANNOTATION, amount, sorted,
+    DAEMON_SET_POD_ANNOTATION, DEFAULT_GRACE_SECONDS, DO_NOT_DISRUPT_ANNOTATION, MIRROR_ANNOTATION, POD_GROUP_KEY,
+    Reader, SAFE_LOCAL_VOLUMES_ANNOTATION, SAFE_TO_EVICT_ANNOTATION, SCHEDULING_POD_GROUP_LABEL, amount,
 };
 use crate::{
-    constraint::{claims::Storage, read},
+    constraint::{claims::claim_name, read, storage::Storage},
     manifest::{
-        meta::ObjectMeta,
+        meta::{ObjectMeta, ResourceList},
         pod as pod_manifest,
-        pod::Container,
-        storage::{PersistentVolume, PersistentVolumeClaim},
+        pod::{Container, Volume},
         workload,
     },
     quantity::Quantity,
     resources::{Resource, Resources},
-    snapshot::{
-        ClassId, Controller, DaemonSet, Deletion, DoNotDisrupt, Pod, PodClass, PodId, PodPhase, SafeToEvict,
-        Unschedulable,
-    },
+    snapshot::{ClassId, Controller, Deletion, DoNotDisrupt, Pod, PodClass, PodPhase, SafeToEvict, Uid, Unschedulable},
     taint::{Effect, Toleration},
 };
 
 /// Values of PriorityClasses.
-pub(super) struct Priorities<'a> {
-    classes: BTreeMap<&'a str, i32>,
+#[derive(Clone, Debug)]
+pub(crate) struct Priorities {
+    classes: BTreeMap<String, i32>,
 }
 
-impl<'a> Priorities<'a> {
-    pub(super) fn new(classes: &[&'a workload::PriorityClass]) -> Self {
+impl Default for Priorities {
+    /// The classes that every cluster has.
+    fn default() -> Self {
+        Self::new([])
+    }
+}
+
+impl Priorities {
+    pub(crate) fn new<'c>(given: impl IntoIterator<Item = (&'c str, i32)>) -> Self {
         let system = [
             ("system-cluster-critical", 2_000_000_000),
             ("system-node-critical", 2_000_001_000),
         ];
-        let given = classes.iter().map(|class| (class.metadata.name.as_str(), class.value));
+        let classes = system.into_iter().chain(given);
         Self {
-            classes: system.into_iter().chain(given).collect(),
+            classes: classes.map(|(name, value)| (name.to_owned(), value)).collect(),
         }
     }
 
-    pub(super) fn of(&self, spec: &pod_manifest::PodSpec) -> i32 {
-        spec.priority
-            .or_else(|| self.classes.get(spec.priority_class_name.as_str()).copied())
-            .unwrap_or(0)
+    /// The priority of a pod, by its number or else by the name of its class.
+    pub(crate) fn of(&self, priority: Option<i32>, class_name: &str) -> i32 {
+        priority.or_else(|| self.classes.get(class_name).copied()).unwrap_or(0)
     }
 }
 
-impl Builder {
-    pub(super) fn pods(&mut self, input: &Input<'_>, priorities: &Priorities<'_>, storage: &Storage<'_>) {
-        let local = LocalVolumes::new(&input.volumes, &input.claims);
-        for manifest in sorted(&input.pods, |pod| &pod.metadata) {
-            let id = PodId::from_index(self.snapshot.pods.len());
-            let pod = self.pod(manifest, priorities, &local, storage);
-            if let Some(node) = pod.node {
-                if let Some(pods) = self.snapshot.pods_by_node.get_mut(node.index()) {
-                    pods.push(id);
-                }
-                // The operator's own pod pins its node, wherever it runs.
-                if pod.own
-                    && !pod.is_terminal()
-                    && let Some(node) = self.snapshot.nodes.get_mut(node.index())
-                {
-                    node.own = true;
-                }
-            }
-            self.snapshot.pods.push(pod);
-        }
-    }
-
-    pub(super) fn pod(
+impl Reader<'_> {
+    /// A pod and its class, whose id is not set yet. Neither is what depends on which nodes there are.
+    pub(crate) fn pod(
         &mut self,
         manifest: &pod_manifest::Pod,
-        priorities: &Priorities<'_>,
-        local: &LocalVolumes<'_>,
-        storage: &Storage<'_>,
-    ) -> Pod {
+        priorities: &Priorities,
+        storage: &Storage,
+    ) -> (Pod, PodClass) {
         let (metadata, spec, status) = (&manifest.metadata, &manifest.spec, &manifest.status);
         let mut class = self.pod_class(metadata, spec, Some(status), priorities);
         class.terminating = metadata.deletion_timestamp.is_some();
-        class.volumes = storage.needs(metadata, spec, &mut self.snapshot.symbols);
-        let class = self.intern_class(class);
+        class.volumes = storage.needs(metadata, &spec.volumes, self.symbols);
         let condition = |kind: &str| status.conditions.iter().find(move |condition| condition.type_ == kind);
         let unschedulable = condition("PodScheduled")
             .filter(|condition| condition.status == "False" && condition.reason == "Unschedulable")
@@ -93,19 +74,19 @@ impl Builder {
         let annotation = |key: &str| metadata.annotations.get(key).map(String::as_str);
         let grace = spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS);
         let controller = metadata.controller().map(|owner| Controller {
-            kind: self.snapshot.symbols.intern(&owner.kind),
-            name: self.snapshot.symbols.intern(&owner.name),
+            kind: self.symbols.intern(&owner.kind),
+            name: self.symbols.intern(&owner.name),
             daemon_set: owner.kind == "DaemonSet" || annotation(DAEMON_SET_POD_ANNOTATION) == Some("true"),
         });
-        let node_symbol = self.intern(&spec.node_name);
-        let nominated_symbol = self.intern(&status.nominated_node_name);
-        Pod {
-            namespace: self.intern(&metadata.namespace),
-            name: self.intern(&metadata.name),
-            class,
-            node: self.nodes_by_name.get(&node_symbol).copied(),
+        let pod = Pod {
+            name: metadata.name.as_str().into(),
+            uid: Uid::new(&metadata.uid),
+            resource_version: metadata.resource_version.parse().unwrap_or(0),
+            namespace: class.namespace,
+            class: ClassId(u32::MAX),
+            node: None,
             bound: !spec.node_name.is_empty(),
-            nominated: self.nodes_by_name.get(&nominated_symbol).copied(),
+            nominated: None,
             has_nomination: !status.nominated_node_name.is_empty(),
             phase: match status.phase.as_str() {
                 "Running" => PodPhase::Running,
@@ -117,12 +98,12 @@ impl Builder {
             unschedulable,
             gated: !spec.scheduling_gates.is_empty(),
             ready: condition("Ready").is_some_and(|condition| condition.status == "True"),
-            deletion: metadata.deletion_timestamp.map(|at| Deletion {
-                at,
-                grace: SignedDuration::from_secs(grace.max(0)),
+            deletion: metadata.deletion_timestamp.map(|at| {
+                let grace = SignedDuration::from_secs(grace.max(0));
+                Box::new(Deletion { at, grace })
             }),
-            started_at: status.start_time,
-            created_at: metadata.creation_timestamp,
+            started: status.start_time.into(),
+            created: metadata.creation_timestamp.into(),
             controller,
             mirror: annotation(MIRROR_ANNOTATION).is_some(),
             own: metadata
@@ -136,37 +117,33 @@ impl Builder {
                 _ => None,
             },
             do_not_disrupt: annotation(DO_NOT_DISRUPT_ANNOTATION).and_then(|text| match text {
-                "true" => Some(DoNotDisrupt::Always),
-                other => go_duration(other).map(DoNotDisrupt::For),
+                "true" => Some(Box::new(DoNotDisrupt::Always)),
+                other => go_duration(other).map(|duration| Box::new(DoNotDisrupt::For(duration))),
             }),
-            local_storage: local.of_pod(manifest).map(|volume| self.intern(volume)),
-        }
+            local_storage: local_storage(storage, metadata, &spec.volumes).map(|volume| self.intern(volume)),
+            pod_group: pod_group(metadata).map(|group| self.intern(group)),
+        };
+        (pod, class)
     }
 
-    pub(super) fn daemon_sets(&mut self, daemon_sets: &[&workload::DaemonSet], priorities: &Priorities<'_>) {
-        for manifest in sorted(daemon_sets, |daemon_set| &daemon_set.metadata) {
-            if manifest.metadata.deletion_timestamp.is_some() {
-                continue;
-            }
-            let template = &manifest.spec.template;
-            let metadata = ObjectMeta {
-                namespace: manifest.metadata.namespace.clone(),
-                ..template.metadata.clone()
-            };
-            let mut class = self.pod_class(&metadata, &template.spec, None, priorities);
-            class.tolerations = class
-                .tolerations
-                .iter()
-                .copied()
-                .chain(self.daemon_tolerations(template.spec.host_network))
-                .collect();
-            let daemon_set = DaemonSet {
-                namespace: self.intern(&manifest.metadata.namespace),
-                name: self.intern(&manifest.metadata.name),
-                class: self.intern_class(class),
-            };
-            self.snapshot.daemon_sets.push(daemon_set);
+    /// What a pod of a DaemonSet looks like to the scheduler, or `None` when the DaemonSet is being deleted.
+    pub(crate) fn daemon_set(&mut self, manifest: &workload::DaemonSet, priorities: &Priorities) -> Option<PodClass> {
+        if manifest.metadata.deletion_timestamp.is_some() {
+            return None;
         }
+        let template = &manifest.spec.template;
+        let metadata = ObjectMeta {
+            namespace: manifest.metadata.namespace.clone(),
+            ..template.metadata.clone()
+        };
+        let mut class = self.pod_class(&metadata, &template.spec, None, priorities);
+        class.tolerations = class
+            .tolerations
+            .iter()
+            .copied()
+            .chain(self.daemon_tolerations(template.spec.host_network))
+            .collect();
+        Some(class)
     }
 
     /// The tolerations that the DaemonSet controller adds to its pods.
@@ -184,21 +161,11 @@ impl Builder {
             wanted.push((node("network-unavailable"), Effect::NoSchedule));
         }
         let toleration = |(key, effect): (String, Effect)| Toleration {
-            key: Some(self.snapshot.symbols.intern(&key)),
+            key: Some(self.symbols.intern(&key)),
             value: None,
             effect: Some(effect),
         };
         wanted.into_iter().map(toleration).collect()
-    }
-
-    pub(super) fn intern_class(&mut self, class: PodClass) -> ClassId {
-        if let Some(id) = self.classes.get(&class) {
-            return *id;
-        }
-        let id = ClassId::from_index(self.snapshot.classes.len());
-        self.snapshot.classes.push(class.clone());
-        self.classes.insert(class, id);
-        id
     }
 
     pub(super) fn pod_class(
@@ -206,13 +173,8 @@ impl Builder {
         metadata: &ObjectMeta,
         spec: &pod_manifest::PodSpec,
         status: Option<&pod_manifest::PodStatus>,
-        priorities: &Priorities<'_>,
+        priorities: &Priorities,
     ) -> PodClass {
-        let pairs = |map: &'_ BTreeMap<String, String>| {
-            map.iter()
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect::<Vec<_>>()
-        };
         let affinity = spec.affinity.as_ref();
         let of_node = affinity.and_then(|affinity| affinity.node_affinity.as_ref());
         let required =
@@ -221,30 +183,22 @@ impl Builder {
         let away = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
         PodClass {
             namespace: self.intern(&metadata.namespace),
-            labels: self.labels(
-                pairs(&metadata.labels)
-                    .iter()
-                    .map(|(key, value)| (key.as_str(), value.as_str())),
-            ),
+            labels: self.labels_of(&metadata.labels),
             requests: self.pod_requests(spec, status),
-            node_selector: self.labels(
-                pairs(&spec.node_selector)
-                    .iter()
-                    .map(|(key, value)| (key.as_str(), value.as_str())),
-            ),
-            node_affinity: required.map(|required| read::node_selector(&mut self.snapshot.symbols, required)),
+            node_selector: self.labels_of(&spec.node_selector),
+            node_affinity: required.map(|required| read::node_selector(self.symbols, required)),
             tolerations: spec
                 .tolerations
                 .iter()
                 .map(|toleration| self.toleration(toleration))
                 .collect(),
-            priority: priorities.of(spec),
+            priority: priorities.of(spec.priority, &spec.priority_class_name),
             terminating: false,
-            affinity: read::affinity_terms(&mut self.snapshot.symbols, metadata, near),
-            anti_affinity: read::affinity_terms(&mut self.snapshot.symbols, metadata, away),
-            spread: read::spread_constraints(&mut self.snapshot.symbols, metadata, spec),
+            affinity: read::affinity_terms(self.symbols, metadata, near),
+            anti_affinity: read::affinity_terms(self.symbols, metadata, away),
+            spread: read::spread_constraints(self.symbols, metadata, spec),
             // What is no pod yet is a template, whose pods get their defaults when they are created.
-            ports: read::host_ports(&mut self.snapshot.symbols, spec, status.is_none()),
+            ports: read::host_ports(self.symbols, spec, status.is_none()),
             volumes: None,
         }
     }
@@ -256,31 +210,36 @@ impl Builder {
         spec: &pod_manifest::PodSpec,
         status: Option<&pod_manifest::PodStatus>,
     ) -> Resources {
-        let statuses = status.map_or(&[][..], |status| status.container_statuses.as_slice());
-        let init_statuses = status.map_or(&[][..], |status| status.init_container_statuses.as_slice());
         let mut running = Resources::default();
         for container in &spec.containers {
-            running.add(&self.container_requests(container, statuses));
+            let held = status.and_then(|status| Held::by_container(status, &status.container_statuses, container));
+            running.add(&self.effective(&container.resources, held));
         }
         let mut sidecars = Resources::default();
         let mut starting = Resources::default();
         for container in &spec.init_containers {
-            let mut requests = self.container_requests(container, init_statuses);
             if container.restart_policy == "Always" {
+                let held =
+                    status.and_then(|status| Held::by_container(status, &status.init_container_statuses, container));
+                let requests = self.effective(&container.resources, held);
                 running.add(&requests);
                 sidecars.add(&requests);
-                requests = sidecars.clone();
+                starting.raise_to(&sidecars);
             } else {
+                let mut requests = self.effective(&container.resources, None);
                 requests.add(&sidecars);
+                starting.raise_to(&requests);
             }
-            starting.raise_to(&requests);
         }
         running.raise_to(&starting);
-        for (name, quantity) in spec.resources.iter().flat_map(effective_requests) {
-            // Only these can be requested for the pod as a whole.
-            if name == "cpu" || name == "memory" || name.starts_with("hugepages-") {
-                let resource = Resource::intern(name, &mut self.snapshot.symbols);
-                running.set(resource, amount(resource, quantity));
+        if let Some(of_pod) = &spec.resources {
+            let requests = self.effective(of_pod, status.and_then(Held::by_pod));
+            for (name, _) in effective_requests(of_pod) {
+                // Only these can be requested for the pod as a whole.
+                if name == "cpu" || name == "memory" || name.starts_with("hugepages-") {
+                    let resource = Resource::intern(name, self.symbols);
+                    running.set(resource, requests.get(resource));
+                }
             }
         }
         let overhead = self.resources(&spec.overhead);
@@ -289,80 +248,91 @@ impl Builder {
         running
     }
 
-    pub(super) fn container_requests(
-        &mut self,
-        container: &Container,
-        statuses: &[pod_manifest::ContainerStatus],
-    ) -> Resources {
+    /// What counts of a container or a pod: what it requests and, while a resize in place is under way, what it holds if
+    /// that is more. A resize that the node cannot do does not count.
+    fn effective(&mut self, asked: &pod_manifest::ResourceRequirements, held: Option<Held<'_>>) -> Resources {
         let mut requests = Resources::default();
-        for (name, quantity) in effective_requests(&container.resources) {
-            let resource = Resource::intern(name, &mut self.snapshot.symbols);
-            requests.set(resource, amount(resource, quantity));
-        }
-        // While a resize is under way, the larger of what is asked for and what is held counts.
-        if let Some(status) = statuses.iter().find(|status| status.name == container.name) {
-            let held = status
-                .resources
-                .as_ref()
-                .map(|resources| self.resources(&resources.requests));
-            let allocated = self.resources(&status.allocated_resources);
-            requests.raise_to(&allocated);
-            if let Some(held) = held {
-                requests.raise_to(&held);
+        if held.as_ref().is_none_or(|held| held.may_grow) {
+            for (name, quantity) in effective_requests(asked) {
+                let resource = Resource::intern(name, self.symbols);
+                requests.set(resource, amount(resource, quantity));
             }
+        }
+        if let Some(held) = held {
+            requests.raise_to(&self.resources(&held.actuated.requests));
+            requests.raise_to(&self.resources(held.allocated));
         }
         requests
     }
 }
 
-/// Volumes whose data stays on the node.
-pub(super) struct LocalVolumes<'a> {
-    /// Namespace and name of claims that are bound to a volume of type local or hostPath.
-    claims: BTreeMap<(&'a str, &'a str), ()>,
+/// What the node has set aside for a container or a pod, as the kubelet reports it.
+struct Held<'a> {
+    actuated: &'a pod_manifest::ResourceRequirements,
+    allocated: &'a ResourceList,
+    /// Whether what the pod asks for can still come true: false for a resize that is infeasible.
+    may_grow: bool,
 }
 
-impl<'a> LocalVolumes<'a> {
-    pub(super) fn new(volumes: &[&'a PersistentVolume], claims: &[&'a PersistentVolumeClaim]) -> Self {
-        let local: BTreeMap<&str, ()> = volumes
-            .iter()
-            .filter(|volume| volume.spec.local.is_some() || volume.spec.host_path.is_some())
-            .map(|volume| (volume.metadata.name.as_str(), ()))
-            .collect();
-        let claims = claims
-            .iter()
-            .filter(|claim| local.contains_key(claim.spec.volume_name.as_str()))
-            .map(|claim| ((claim.metadata.namespace.as_str(), claim.metadata.name.as_str()), ()));
-        Self {
-            claims: claims.collect(),
-        }
+impl<'a> Held<'a> {
+    fn by_container(
+        status: &pod_manifest::PodStatus,
+        statuses: &'a [pod_manifest::ContainerStatus],
+        container: &Container,
+    ) -> Option<Self> {
+        let of_container = statuses.iter().find(|status| status.name == container.name)?;
+        Some(Self {
+            actuated: of_container.resources.as_ref()?,
+            allocated: &of_container.allocated_resources,
+            may_grow: !is_resize_infeasible(status),
+        })
     }
 
-    /// The first volume of a pod that ties it to its node and is not listed as safe to lose.
-    pub(super) fn of_pod<'p>(&self, pod: &'p pod_manifest::Pod) -> Option<&'p str> {
-        let metadata = &pod.metadata;
-        let safe = metadata
-            .annotations
-            .get(SAFE_LOCAL_VOLUMES_ANNOTATION)
-            .map_or("", String::as_str);
-        let ties = |volume: &&pod_manifest::Volume| {
-            let listed = || safe.split(',').any(|name| name.trim() == volume.name);
-            let scratch = volume.host_path.is_some()
-                || volume
-                    .empty_dir
-                    .as_ref()
-                    .is_some_and(|empty_dir| empty_dir.medium != "Memory");
-            let claim = match (&volume.persistent_volume_claim, &volume.ephemeral) {
-                (Some(claim), _) => Some(claim.claim_name.clone()),
-                (None, Some(_)) => Some(format!("{}-{}", metadata.name, volume.name)),
-                (None, None) => None,
-            };
-            let local_claim =
-                claim.is_some_and(|claim| self.claims.contains_key(&(metadata.namespace.as_str(), claim.as_str())));
-            // A persistent volume is never listed: the annotation of the Cluster Autoscaler covers only the other two.
-            (scratch && !listed()) || local_claim
-        };
-        pod.spec.volumes.iter().find(ties).map(|volume| volume.name.as_str())
+    fn by_pod(status: &'a pod_manifest::PodStatus) -> Option<Self> {
+        Some(Self {
+            actuated: status.resources.as_ref()?,
+            allocated: &status.allocated_resources,
+            may_grow: !is_resize_infeasible(status),
+        })
     }
+}
+
+fn is_resize_infeasible(status: &pod_manifest::PodStatus) -> bool {
+    let pending = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == "PodResizePending");
+    pending.is_some_and(|condition| condition.reason == "Infeasible")
+}
+
+/// The pod group of a pod: our label, else our annotation, else the label of the co-scheduling plugin. An empty name is
+/// none.
+fn pod_group(metadata: &ObjectMeta) -> Option<&str> {
+    let ours = [&metadata.labels, &metadata.annotations].map(|map| map.get(POD_GROUP_KEY));
+    let found = ours
+        .into_iter()
+        .chain([metadata.labels.get(SCHEDULING_POD_GROUP_LABEL)]);
+    found.flatten().map(String::as_str).find(|name| !name.is_empty())
+}
+
+/// The first volume of a pod that ties it to its node and is not listed as safe to lose.
+pub(crate) fn local_storage<'p>(storage: &Storage, metadata: &ObjectMeta, volumes: &'p [Volume]) -> Option<&'p str> {
+    let safe = metadata
+        .annotations
+        .get(SAFE_LOCAL_VOLUMES_ANNOTATION)
+        .map_or("", String::as_str);
+    let ties = |volume: &&Volume| {
+        let listed = || safe.split(',').any(|name| name.trim() == volume.name);
+        let scratch = volume.host_path.is_some()
+            || volume
+                .empty_dir
+                .as_ref()
+                .is_some_and(|empty_dir| empty_dir.medium != "Memory");
+        let is_local = |claim: &str| storage.is_local(&metadata.namespace, claim);
+        // A persistent volume is never listed: the annotation of the Cluster Autoscaler covers only the other two.
+        (scratch && !listed()) || claim_name(metadata, volume).is_some_and(|claim| is_local(&claim))
+    };
+    volumes.iter().find(ties).map(|volume| volume.name.as_str())
 }
 
 /// Requests, with a limit in the place of a request that is missing, as the API server fills in.

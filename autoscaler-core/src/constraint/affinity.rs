@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A required term of a pod's affinity or anti-affinity: pods, and the topology key whose domains matter.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AffinityTerm {
     /// The pods, with `matchLabelKeys` and `mismatchLabelKeys` merged in; `None` means none.
     pub selector: Option<LabelSelector>,

@@ -1,12 +1,12 @@
 //! What the volumes of a pod mean: claims, volumes, storage classes and CSINodes, resolved into [`VolumeNeeds`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
 
 use crate::{
     manifest::{
         meta::ObjectMeta,
-        pod::{PodSpec, Volume},
-        storage::{CsiNode, PersistentVolume, PersistentVolumeClaim, StorageClass, TopologySelectorTerm},
+        pod::Volume,
+        storage::{PersistentVolume, PersistentVolumeClaim, TopologySelectorTerm},
     },
     quantity::Quantity,
     selector::NodeSelector,
@@ -15,6 +15,7 @@ use crate::{
 
 use super::{
     read,
+    storage::Storage,
     volumes::{
         Attachment, BoundVolume, CandidateVolume, ClaimProblem, Disk, DiskKind, ExclusiveClaim, Topologies,
         UnboundClaim, VolumeNeeds, ZoneLabel,
@@ -25,7 +26,6 @@ const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
-const READ_WRITE_ONCE_POD: &str = "ReadWriteOncePod";
 const SIZE: &str = "storage";
 /// Zone and region labels of volumes, with the name of each of today.
 const ZONE_LABELS: [(&str, &str); 4] = [
@@ -40,19 +40,6 @@ const ZONE_LABELS: [(&str, &str); 4] = [
 /// Provisioners inside Kubernetes, whose volumes count for a CSI driver only where they have been migrated to one.
 const IN_TREE: &str = "kubernetes.io/";
 
-/// The storage objects of a cluster, by name.
-#[derive(Debug, Default)]
-pub(crate) struct Storage<'a> {
-    volumes: BTreeMap<&'a str, &'a PersistentVolume>,
-    claims: BTreeMap<(&'a str, &'a str), &'a PersistentVolumeClaim>,
-    classes: BTreeMap<&'a str, &'a StorageClass>,
-    nodes: BTreeMap<&'a str, &'a CsiNode>,
-    /// Drivers with a limit on some node: only their volumes have to be counted.
-    limited_drivers: BTreeSet<&'a str>,
-    /// Claims with access mode `ReadWriteOncePod`, with their positions.
-    exclusive: BTreeMap<(&'a str, &'a str), u32>,
-}
-
 /// What a volume of a pod refers to.
 struct ClaimOf<'a> {
     name: String,
@@ -62,52 +49,7 @@ struct ClaimOf<'a> {
 
 // === impl Storage ===
 
-impl<'a> Storage<'a> {
-    pub(crate) fn new(
-        volumes: &[&'a PersistentVolume],
-        claims: &[&'a PersistentVolumeClaim],
-        classes: &[&'a StorageClass],
-        nodes: &[&'a CsiNode],
-    ) -> Self {
-        let claims: BTreeMap<_, _> = claims
-            .iter()
-            .map(|claim| {
-                (
-                    (claim.metadata.namespace.as_str(), claim.metadata.name.as_str()),
-                    *claim,
-                )
-            })
-            .collect();
-        let limited = nodes.iter().flat_map(|node| &node.spec.drivers).filter(|driver| {
-            driver
-                .allocatable
-                .as_ref()
-                .is_some_and(|allocatable| allocatable.count.is_some())
-        });
-        let exclusive = claims
-            .iter()
-            .filter(|(_, claim)| claim.spec.access_modes.iter().any(|mode| mode == READ_WRITE_ONCE_POD));
-        Self {
-            volumes: volumes
-                .iter()
-                .map(|volume| (volume.metadata.name.as_str(), *volume))
-                .collect(),
-            classes: classes
-                .iter()
-                .map(|class| (class.metadata.name.as_str(), *class))
-                .collect(),
-            nodes: nodes.iter().map(|node| (node.metadata.name.as_str(), *node)).collect(),
-            limited_drivers: limited.map(|driver| driver.name.as_str()).collect(),
-            exclusive: exclusive.map(|(name, _)| *name).zip(0..).collect(),
-            claims,
-        }
-    }
-
-    /// How many claims have access mode `ReadWriteOncePod`.
-    pub(crate) fn exclusive_claims(&self) -> usize {
-        self.exclusive.len()
-    }
-
+impl Storage {
     /// Most volumes by driver that a node can attach.
     pub(crate) fn limits(&self, node: &str, symbols: &mut Symbols) -> Box<[(Symbol, i64)]> {
         let drivers = self
@@ -125,12 +67,11 @@ impl<'a> Storage<'a> {
     pub(crate) fn needs(
         &self,
         metadata: &ObjectMeta,
-        spec: &PodSpec,
+        volumes: &[Volume],
         symbols: &mut Symbols,
     ) -> Option<Box<VolumeNeeds>> {
         let mut needs = VolumeNeeds::default();
-        let claims: Vec<_> = spec
-            .volumes
+        let claims: Vec<_> = volumes
             .iter()
             .filter_map(|volume| self.claim_of(metadata, volume))
             .collect();
@@ -138,21 +79,30 @@ impl<'a> Storage<'a> {
         let mounted = || claims.iter().filter(|claim| !claim.ephemeral);
         let absent = mounted().find(|claim| claim.claim.is_none());
         needs.missing = absent.map(|claim| qualified(namespace, &claim.name, symbols));
-        needs.disks = spec.volumes.iter().filter_map(|volume| disk(volume, symbols)).collect();
+        needs.disks = volumes.iter().filter_map(|volume| disk(volume, symbols)).collect();
         let exclusive = mounted().filter_map(|claim| {
-            let index = self.exclusive.get(&(namespace, claim.name.as_str()))?;
             Some(ExclusiveClaim {
-                index: *index,
+                index: self.exclusive_position(namespace, &claim.name)?,
                 name: qualified(namespace, &claim.name, symbols),
             })
         });
         needs.exclusive = exclusive.collect();
         let existing = || claims.iter().filter_map(|claim| claim.claim);
-        let attachments: BTreeSet<_> = existing().filter_map(|claim| self.attachment(claim, symbols)).collect();
-        needs.attachments = attachments.into_iter().collect();
-        let unusable = claims
+        let mut attachments: Vec<_> = existing().filter_map(|claim| self.attachment(claim, symbols)).collect();
+        let text = |attachment: &Attachment| (symbols.text(attachment.driver), symbols.text(attachment.volume));
+        attachments.sort_unstable_by(|a, b| text(a).cmp(&text(b)));
+        attachments.dedup();
+        needs.attachments = attachments.into();
+        let unusable: Vec<_> = claims
             .iter()
-            .find_map(|of_pod| Some((of_pod, unusable(metadata, of_pod)?)));
+            .filter_map(|of_pod| Some((of_pod, unusable(metadata, of_pod)?)))
+            .collect();
+        // What cannot even be looked up is named first: it decides whether volumes can be counted.
+        let unusable = unusable
+            .iter()
+            .find(|(_, problem)| !problem.is_claim_known())
+            .or(unusable.first())
+            .copied();
         // Claims that should be bound are looked at only when all of them can be used as such.
         let unusable = unusable.or_else(|| {
             let unbound =
@@ -183,14 +133,22 @@ impl<'a> Storage<'a> {
         (needs != VolumeNeeds::default()).then(|| Box::new(needs))
     }
 
-    fn claim_of(&self, metadata: &ObjectMeta, volume: &Volume) -> Option<ClaimOf<'a>> {
-        let (name, ephemeral) = match (&volume.persistent_volume_claim, &volume.ephemeral) {
-            (Some(claim), _) => (claim.claim_name.clone(), false),
-            (None, Some(_)) => (format!("{}-{}", metadata.name, volume.name), true),
-            (None, None) => return None,
-        };
-        let claim = self.claims.get(&(metadata.namespace.as_str(), name.as_str())).copied();
-        Some(ClaimOf { name, ephemeral, claim })
+    fn claim_of(&self, metadata: &ObjectMeta, volume: &Volume) -> Option<ClaimOf<'_>> {
+        let name = claim_name(metadata, volume)?.into_owned();
+        let claim = self.claim(&metadata.namespace, &name);
+        Some(ClaimOf {
+            name,
+            ephemeral: volume.persistent_volume_claim.is_none(),
+            claim,
+        })
+    }
+
+    /// Whether a claim is bound to a volume whose data stays on the node.
+    pub(crate) fn is_local(&self, namespace: &str, name: &str) -> bool {
+        let volume = self
+            .claim(namespace, name)
+            .and_then(|claim| self.volumes.get(&claim.spec.volume_name));
+        volume.is_some_and(|volume| volume.spec.local.is_some() || volume.spec.host_path.is_some())
     }
 
     /// Whether an unbound claim waits for a pod to be scheduled.
@@ -213,7 +171,7 @@ impl<'a> Storage<'a> {
                 (driver, format!("\u{0}{}", claim.metadata.full_name()))
             }
         };
-        let counts = !handle.is_empty() && !driver.starts_with(IN_TREE) && self.limited_drivers.contains(driver);
+        let counts = !handle.is_empty() && !driver.starts_with(IN_TREE) && self.is_limited(driver);
         counts.then(|| Attachment {
             driver: symbols.intern(driver),
             volume: symbols.intern(&handle),
@@ -263,7 +221,7 @@ impl<'a> Storage<'a> {
 
     /// Existing volumes that a claim could be bound to, as `FindMatchingVolume` of
     /// `k8s.io/component-helpers/storage/volume` finds them for one node after another.
-    fn candidates(&self, claim: &PersistentVolumeClaim) -> Vec<&'a PersistentVolume> {
+    fn candidates<'s>(&'s self, claim: &PersistentVolumeClaim) -> Vec<&'s PersistentVolume> {
         let size = requested(claim);
         let mode = |mode: &str| {
             if mode.is_empty() {
@@ -272,13 +230,13 @@ impl<'a> Storage<'a> {
                 mode.to_owned()
             }
         };
-        let suits = |volume: &&&'a PersistentVolume| {
+        let suits = |volume: &&'s PersistentVolume| {
             class_of_volume(volume) == class_of(claim)
                 && size <= capacity(volume)
                 && mode(&volume.spec.volume_mode) == mode(&claim.spec.volume_mode)
                 && volume.metadata.deletion_timestamp.is_none()
         };
-        let suitable = || self.volumes.values().filter(suits).copied();
+        let suitable = || self.volumes.values().filter(suits);
         if let Some(kept) = suitable().find(|volume| is_kept_for(volume, claim)) {
             return vec![kept];
         }
@@ -314,8 +272,17 @@ fn unusable(metadata: &ObjectMeta, of_pod: &ClaimOf<'_>) -> Option<ClaimProblem>
     (of_pod.ephemeral && !owned()).then_some(ClaimProblem::Foreign)
 }
 
+/// The name of the claim that a volume of a pod refers to, when it does.
+pub(crate) fn claim_name<'v>(metadata: &ObjectMeta, volume: &'v Volume) -> Option<Cow<'v, str>> {
+    match (&volume.persistent_volume_claim, &volume.ephemeral) {
+        (Some(claim), _) => Some(Cow::Borrowed(&claim.claim_name)),
+        (None, Some(_)) => Some(Cow::Owned(format!("{}-{}", metadata.name, volume.name))),
+        (None, None) => None,
+    }
+}
+
 /// Whether a claim is bound for good. The annotation is what kube-scheduler looks at; the phase is only set after it.
-fn is_bound(claim: &PersistentVolumeClaim) -> bool {
+pub(super) fn is_bound(claim: &PersistentVolumeClaim) -> bool {
     let completed = claim.metadata.annotations.contains_key(BIND_COMPLETED) || claim.status.phase == "Bound";
     !claim.spec.volume_name.is_empty() && completed
 }

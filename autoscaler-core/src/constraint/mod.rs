@@ -1,25 +1,28 @@
 //! Constraints of pods that depend on other pods or on volumes: host ports, volumes, topology spread and affinity to
 //! pods, with the semantics of kube-scheduler's Filter plugins.
 //!
-//! `Rules` are made once for a snapshot: which numbers there are to keep, and for every class of pods which of them it
-//! reads and which it moves. `Counters` are these numbers for one [`World`](crate::world::World). A class that none of
+//! `Rules` are part of a snapshot: which numbers there are to keep, and for every class of pods which of them it reads and
+//! which it moves. They grow class by class (`compile`). `Counters` are these numbers for one [`World`](crate::world::World). A class that none of
 //! this concerns costs one test of a flag. Rules that look at one node alone are in [`fit`].
 
 pub mod affinity;
 pub(crate) mod claims;
-mod compile;
+pub(crate) mod compile;
 pub mod ports;
 pub(crate) mod read;
 pub mod spread;
+mod start;
+pub(crate) mod storage;
 pub mod volumes;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use crate::{
     fit::{self, Misfit, NodeView},
-    snapshot::{ClassId, PodClass, Snapshot},
+    selector::{Labels, NodeSelector},
+    snapshot::{ClassId, Snapshot},
     symbol::{Symbol, Symbols},
-    taint,
+    taint::{self, Toleration},
     template::Template,
 };
 
@@ -38,8 +41,6 @@ pub(crate) struct Rules {
     tallies: Vec<usize>,
     spreads: Vec<SpreadRule>,
     classes: Vec<ClassRules>,
-    /// How many claims have access mode `ReadWriteOncePod`.
-    exclusive_claims: usize,
     pub(crate) zone_keys: ZoneKeys,
 }
 
@@ -47,6 +48,8 @@ pub(crate) struct Rules {
 #[derive(Clone, Debug, Default)]
 struct Topology {
     key: Symbol,
+    /// The place of the key among all of them, by name.
+    rank: usize,
     /// Whether every node is a domain of its own.
     per_host: bool,
     domains: BTreeMap<Symbol, u32>,
@@ -57,25 +60,25 @@ struct Topology {
 #[derive(Clone, Debug)]
 struct SpreadRule {
     topology: usize,
-    /// A class that has it. All that have it look alike to the rules for one node.
-    class: ClassId,
     /// Keys that a node must have to be counted: those of all constraints of the pod.
     keys: Box<[Symbol]>,
-    honor_affinity: bool,
-    honor_taints: bool,
+    /// Node selector and required node affinity, when nodes that they exclude are left out.
+    affinity: Option<(Labels, Option<NodeSelector>)>,
+    /// Tolerations, when nodes with taints that they do not tolerate are left out.
+    tolerations: Option<Box<[Toleration]>>,
     /// Whether each node of the snapshot is counted.
     nodes: Vec<bool>,
 }
 
 /// What one class reads and moves.
-#[derive(Clone, Debug, Default)]
-struct ClassRules {
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ClassRules {
     /// Whether any of the fields below says anything.
     concerned: bool,
     /// Tallies that a pod is counted in.
-    tallies: Box<[u32]>,
+    tallies: Vec<u32>,
     /// Spread rules that a pod is counted in.
-    spreads: Box<[u32]>,
+    spreads: Vec<u32>,
     /// The class's own spread constraints, in the order of the pod.
     spread: Box<[SpreadCheck]>,
     /// Pods that all affinity terms mean, by term.
@@ -84,11 +87,11 @@ struct ClassRules {
     first_may_come: bool,
     /// Pods that an anti-affinity term means, by term.
     anti_affinity: Box<[u32]>,
-    /// Pods that have an anti-affinity term that means this one, by term.
-    repelled_by: Box<[u32]>,
+    /// Pods that have an anti-affinity term that means this one, by term, in no order that means anything.
+    repelled_by: Vec<u32>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct SpreadCheck {
     rule: u32,
     max_skew: i32,
@@ -110,18 +113,31 @@ pub(crate) enum BinState {
 }
 
 /// The numbers for one world.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Counters {
     bins: Vec<BinEntry>,
     /// By topology: domains that no node of the snapshot has; `None` for a host of its own.
     more_domains: Vec<Vec<Option<Symbol>>>,
-    tallies: Vec<Tally>,
-    spreads: Vec<SpreadCounter>,
+    /// Shared between worlds until one of them counts something else.
+    tallies: Vec<Arc<Tally>>,
+    /// Shared likewise.
+    spreads: Vec<Arc<SpreadCounter>>,
+    /// Domains that count although no node need be in them yet.
+    possible: Possible,
     /// How many pods use each claim with access mode `ReadWriteOncePod`.
     pub(crate) exclusive: Vec<u32>,
 }
 
-#[derive(Clone, Debug)]
+/// Domains in which a node could be added, for each spread constraint of the pods that could use the node.
+#[derive(Clone, Debug, Default)]
+struct Possible {
+    /// By class: the place of the constraint in the pod, and the domain.
+    of_class: Vec<Vec<(u32, u32)>>,
+    /// In the order in which they were added.
+    classes: Vec<ClassId>,
+}
+
+#[derive(Clone, Debug, Default)]
 struct BinEntry {
     template: Option<Arc<Template>>,
     state: BinState,
@@ -132,8 +148,41 @@ struct BinEntry {
 // === impl Rules ===
 
 impl Rules {
-    fn class(&self, class: ClassId) -> Option<&ClassRules> {
+    /// What a class reads and moves, if anything. Classes with equal answers are alike to all that is counted here.
+    pub(crate) fn class(&self, class: ClassId) -> Option<&ClassRules> {
         self.classes.get(class.index()).filter(|rules| rules.concerned)
+    }
+
+    /// The tally by which pods of this class keep each other from sharing a node, if there is one.
+    pub(crate) fn exclusive(&self, class: ClassId) -> Option<u32> {
+        let rules = self.class(class)?;
+        let per_host = |tally: u32| {
+            let topology = self.tallies.get(tally as usize);
+            topology.is_some_and(|topology| self.topologies.get(*topology).is_some_and(|key| key.per_host))
+        };
+        let mut own = rules.anti_affinity.iter().copied();
+        own.find(|tally| rules.tallies.contains(tally) && per_host(*tally))
+    }
+
+    /// Whether pods of this class have an affinity to their own kind by host, so that all of them must share one.
+    pub(crate) fn shares_host(&self, class: ClassId) -> bool {
+        let per_host = |tally: &u32| {
+            let topology = self.tallies.get(*tally as usize);
+            topology.is_some_and(|topology| self.topologies.get(*topology).is_some_and(|key| key.per_host))
+        };
+        self.class(class)
+            .is_some_and(|rules| rules.first_may_come && rules.affinity.iter().any(per_host))
+    }
+
+    /// Whether a pod of this class is to be spread over domains that are not hosts.
+    pub(crate) fn spreads_over_domains(&self, class: ClassId) -> bool {
+        self.class(class).is_some_and(|rules| {
+            rules.spread.iter().any(|check| {
+                let topology = self.spreads.get(check.rule as usize).map(|rule| rule.topology);
+                let per_host = |topology: usize| self.topologies.get(topology).is_some_and(|key| key.per_host);
+                topology.is_some_and(|topology| !per_host(topology))
+            })
+        })
     }
 
     /// Whether anything here concerns pods of this class beyond their ports and volumes.
@@ -149,23 +198,10 @@ impl Rules {
 
     /// The spread rules that count a node that looks so.
     pub(crate) fn counting(&self, snapshot: &Snapshot, view: &NodeView<'_>) -> Box<[u32]> {
-        let counts = |rule: &SpreadRule| rule.counts(snapshot, view);
+        let counts = |rule: &SpreadRule| rule.counts(&snapshot.symbols, view);
         (0..)
             .zip(&self.spreads)
             .filter(|(_, rule)| counts(rule))
-            .map(|(index, _)| index)
-            .collect()
-    }
-
-    /// The spread rules whose pods may use an empty node that looks so.
-    pub(crate) fn usable_by(&self, snapshot: &Snapshot, view: &NodeView<'_>) -> Box<[u32]> {
-        let usable = |rule: &SpreadRule| {
-            let class = snapshot.class(rule.class);
-            rule.counts(snapshot, view) && fit::misfit(class, view, &snapshot.well_known, &snapshot.symbols).is_none()
-        };
-        (0..)
-            .zip(&self.spreads)
-            .filter(|(_, rule)| usable(rule))
             .map(|(index, _)| index)
             .collect()
     }
@@ -173,51 +209,21 @@ impl Rules {
 
 impl SpreadRule {
     /// Whether the constraint looks at this node.
-    fn counts(&self, snapshot: &Snapshot, node: &NodeView<'_>) -> bool {
-        let class = snapshot.class(self.class);
+    fn counts(&self, symbols: &Symbols, node: &NodeView<'_>) -> bool {
+        let selects = |(selector, affinity): &(Labels, Option<NodeSelector>)| {
+            let matches = |affinity: &NodeSelector| affinity.matches(node.name, node.labels, symbols);
+            node.labels.contains_all(selector) && affinity.as_ref().is_none_or(matches)
+        };
+        let tolerates = |tolerations: &[Toleration]| taint::first_untolerated(node.taints, tolerations).is_none();
         self.keys.iter().all(|key| node.labels.get(*key).is_some())
-            && (!self.honor_affinity || selects_node(class, node, &snapshot.symbols))
-            && (!self.honor_taints || taint::first_untolerated(node.taints, &class.tolerations).is_none())
+            && self.affinity.as_ref().is_none_or(selects)
+            && self.tolerations.as_deref().is_none_or(tolerates)
     }
-}
-
-fn selects_node(class: &PodClass, node: &NodeView<'_>, symbols: &Symbols) -> bool {
-    let affinity = class.node_affinity.as_ref();
-    node.labels.contains_all(&class.node_selector)
-        && affinity.is_none_or(|affinity| affinity.matches(node.name, node.labels, symbols))
 }
 
 // === impl Counters ===
 
 impl Counters {
-    /// The nodes of the snapshot without any pods.
-    pub(crate) fn new(snapshot: &Snapshot) -> Self {
-        let rules = &snapshot.rules;
-        let bin = BinEntry {
-            template: None,
-            state: BinState::Open,
-            domains: Box::default(),
-        };
-        let mut counters = Self {
-            bins: vec![bin; snapshot.nodes.len()],
-            more_domains: vec![Vec::new(); rules.topologies.len()],
-            tallies: vec![Tally::default(); rules.tallies.len()],
-            spreads: vec![SpreadCounter::default(); rules.spreads.len()],
-            exclusive: vec![0; rules.exclusive_claims],
-        };
-        for (counter, rule) in counters.spreads.iter_mut().zip(&rules.spreads) {
-            let Some(topology) = rules.topologies.get(rule.topology) else {
-                continue;
-            };
-            for (domain, counts) in topology.of_node.iter().zip(&rule.nodes) {
-                if let (Some(domain), true) = (domain, counts) {
-                    counter.add_node(*domain);
-                }
-            }
-        }
-        counters
-    }
-
     /// Adds a node that does not exist. With `host`, it is that node for rules that tell hosts apart.
     pub(crate) fn add_bin(&mut self, rules: &Rules, template: &Arc<Template>, host: Option<usize>) {
         let domains = (0..rules.topologies.len()).map(|index| self.domain_of_new(rules, index, template, host));
@@ -284,43 +290,63 @@ impl Counters {
         }
     }
 
-    /// The domains that a node like this would be in, for each spread rule whose pods may use it: rule and domain.
-    /// A host of its own is left out.
-    pub(crate) fn possible_domains(&mut self, rules: &Rules, template: &Template) -> Vec<(u32, u32)> {
-        let mut domains = Vec::new();
-        for rule in template.usable_by.iter().copied() {
-            let topology = rules.spreads.get(rule as usize).map(|rule| rule.topology);
-            if let Some(topology) =
-                topology.filter(|index| rules.topologies.get(*index).is_some_and(|key| !key.per_host))
-                && let Some(domain) = self.domain_of_new(rules, topology, template, None)
-            {
-                domains.push((rule, domain));
+    /// Counts the domains that nodes like these would be in, for the spread constraints of every class whose pods could
+    /// use one of them. A host of its own is left out. Says how many were added.
+    pub(crate) fn add_possible_domains(&mut self, snapshot: &Snapshot, templates: &[&Template]) -> usize {
+        let rules = &snapshot.rules;
+        // Templates in the same domains differ in size alone in most cases: the first that a pod can use decides.
+        let mut alike: BTreeMap<Vec<Option<u32>>, Vec<&Template>> = BTreeMap::new();
+        for template in templates {
+            let domains = (0..rules.topologies.len()).map(|index| {
+                let shared = rules.topologies.get(index).is_some_and(|key| !key.per_host);
+                shared
+                    .then(|| self.domain_of_new(rules, index, template, None))
+                    .flatten()
+            });
+            alike.entry(domains.collect()).or_default().push(template);
+        }
+        let before = self.possible.classes.len();
+        for (id, class) in (0..).map(ClassId).zip(&rules.classes) {
+            for (check, rule) in (0..).zip(&class.spread) {
+                let Some(rule) = rules.spreads.get(rule.rule as usize) else {
+                    continue;
+                };
+                for (domains, templates) in &alike {
+                    let Some(domain) = domains.get(rule.topology).copied().flatten() else {
+                        continue;
+                    };
+                    let mut usable = templates
+                        .iter()
+                        .map(|template| template.view(&template.daemons))
+                        .filter(|view| {
+                            let class = snapshot.class(id);
+                            rule.counts(&snapshot.symbols, view)
+                                && fit::misfit(class, view, &snapshot.well_known, &snapshot.symbols).is_none()
+                        });
+                    if !self.possible.has(id, check, domain) && usable.next().is_some() {
+                        self.possible.add(id, check, domain);
+                    }
+                }
             }
         }
-        domains
+        self.possible.classes.len() - before
     }
 
-    /// Counts a domain as one that has a node.
-    pub(crate) fn add_domain(&mut self, rule: u32, domain: u32) {
-        if let Some(counter) = self.spreads.get_mut(rule as usize) {
-            counter.add_node(domain);
-        }
-    }
-
-    /// Takes [`Self::add_domain`] back.
-    pub(crate) fn subtract_domain(&mut self, rule: u32, domain: u32) {
-        if let Some(counter) = self.spreads.get_mut(rule as usize) {
-            counter.subtract_node(domain);
+    /// Takes back the domains that were added last.
+    pub(crate) fn remove_possible_domains(&mut self, count: usize) {
+        for _ in 0..count.min(self.possible.classes.len()) {
+            self.possible.remove_last();
         }
     }
 
     /// Why `PodTopologySpread` or `InterPodAffinity` keeps a pod of this class from a node.
     pub(crate) fn misfit(&self, rules: &Rules, class: ClassId, bin: usize, view: &NodeView<'_>) -> Option<Misfit> {
-        let class = rules.class(class)?;
-        self.spread_misfit(rules, class, bin, view)
+        let id = class;
+        let class = rules.class(id)?;
+        self.spread_misfit(rules, id, class, bin, view)
             .or_else(|| self.affinity_misfit(rules, class, bin))
-            .or_else(|| self.repulsion(rules, &class.anti_affinity, bin, view, true))
-            .or_else(|| self.repulsion(rules, &class.repelled_by, bin, view, false))
+            .or_else(|| self.repulsion(rules, &class.anti_affinity, bin, view))
+            .or_else(|| self.existing_repulsion(rules, &class.repelled_by, bin, view))
     }
 
     /// Whether a pod of this class counts the same on both nodes, for everything that does not tell hosts apart.
@@ -347,15 +373,33 @@ impl Counters {
         })
     }
 
-    fn spread_misfit(&self, rules: &Rules, class: &ClassRules, bin: usize, view: &NodeView<'_>) -> Option<Misfit> {
-        class.spread.iter().find_map(|check| {
+    /// Whether `InterPodAffinity` looks at where pods are for this class: it has a term, or a term of a pod that is there
+    /// means it.
+    pub(crate) fn looks_at_pods(&self, rules: &Rules, class: ClassId) -> bool {
+        let is_there = |tally: &u32| self.tallies.get(*tally as usize).is_some_and(|tally| 0 < tally.total());
+        rules.class(class).is_some_and(|class| {
+            !class.affinity.is_empty() || !class.anti_affinity.is_empty() || class.repelled_by.iter().any(is_there)
+        })
+    }
+
+    fn spread_misfit(
+        &self,
+        rules: &Rules,
+        id: ClassId,
+        class: &ClassRules,
+        bin: usize,
+        view: &NodeView<'_>,
+    ) -> Option<Misfit> {
+        let possible = self.possible.of(id);
+        (0..).zip(&class.spread).find_map(|(index, check)| {
             let topology = rules.spreads.get(check.rule as usize)?.topology;
             let key = rules.topologies.get(topology)?.key;
             let Some(domain) = self.domain(rules, topology, bin) else {
                 return Some(Misfit::SpreadKeyMissing { key });
             };
             let counter = self.spreads.get(check.rule as usize)?;
-            let (pods, minimum) = (counter.pods(domain), counter.minimum(check.min_domains));
+            let possible = possible.iter().filter(|of| of.0 == index).map(|of| of.1);
+            let (pods, minimum) = (counter.pods(domain), counter.minimum(check.min_domains, possible));
             let skew = i64::from(pods) + i64::from(check.own) - i64::from(minimum);
             (i64::from(check.max_skew) < skew).then(|| Misfit::Spread {
                 key,
@@ -392,19 +436,31 @@ impl Counters {
         unmet.filter(|_| !first)
     }
 
-    fn repulsion(&self, rules: &Rules, tallies: &[u32], bin: usize, view: &NodeView<'_>, own: bool) -> Option<Misfit> {
-        tallies.iter().find_map(|index| {
-            let topology = *rules.tallies.get(*index as usize)?;
-            let domain = self.domain(rules, topology, bin)?;
-            let pods = self.tallies.get(*index as usize)?.count(domain);
-            let key = rules.topologies.get(topology)?.key;
-            let domain = view.labels.get(key).unwrap_or_default();
-            (0 < pods).then_some(if own {
-                Misfit::PodAntiAffinity { key, domain, pods }
-            } else {
-                Misfit::ExistingAntiAffinity { key, domain, pods }
-            })
-        })
+    /// The first of the pod's own anti-affinity terms that keeps it away.
+    fn repulsion(&self, rules: &Rules, tallies: &[u32], bin: usize, view: &NodeView<'_>) -> Option<Misfit> {
+        let (topology, pods) = tallies.iter().find_map(|tally| self.repelling(rules, *tally, bin))?;
+        let key = topology.key;
+        let domain = view.labels.get(key).unwrap_or_default();
+        Some(Misfit::PodAntiAffinity { key, domain, pods })
+    }
+
+    /// The terms of existing pods have no order of their own: of several that keep the pod away the one counts whose
+    /// topology key is the first by name, then the one of the most pods.
+    fn existing_repulsion(&self, rules: &Rules, tallies: &[u32], bin: usize, view: &NodeView<'_>) -> Option<Misfit> {
+        let repelling = tallies.iter().filter_map(|tally| self.repelling(rules, *tally, bin));
+        let (topology, pods) = repelling.min_by_key(|(topology, pods)| (topology.rank, Reverse(*pods)))?;
+        let key = topology.key;
+        let domain = view.labels.get(key).unwrap_or_default();
+        Some(Misfit::ExistingAntiAffinity { key, domain, pods })
+    }
+
+    /// The topology of a tally with the pods that it counts in the domain of a node, when there are any.
+    fn repelling<'r>(&self, rules: &'r Rules, tally: u32, bin: usize) -> Option<(&'r Topology, u32)> {
+        let topology = *rules.tallies.get(tally as usize)?;
+        let domain = self.domain(rules, topology, bin)?;
+        let pods = self.tallies.get(tally as usize)?.count(domain);
+        let topology = rules.topologies.get(topology)?;
+        (0 < pods).then_some((topology, pods))
     }
 
     fn domain(&self, rules: &Rules, topology: usize, bin: usize) -> Option<u32> {
@@ -440,7 +496,7 @@ impl Counters {
     }
 
     /// Counts a node, or no longer, for the spread rules that look at it as it is now.
-    fn count_node(&mut self, rules: &Rules, bin: usize, add: bool) {
+    pub(crate) fn count_node(&mut self, rules: &Rules, bin: usize, add: bool) {
         let template = self.bins.get(bin).and_then(|entry| entry.template.clone());
         match template {
             Some(template) => {
@@ -466,8 +522,8 @@ impl Counters {
         };
         let domain = self.domain(rules, rule.topology, bin);
         match (self.spreads.get_mut(index as usize), domain) {
-            (Some(counter), Some(domain)) if add => counter.add_node(domain),
-            (Some(counter), Some(domain)) => counter.subtract_node(domain),
+            (Some(counter), Some(domain)) if add => Arc::make_mut(counter).add_node(domain),
+            (Some(counter), Some(domain)) => Arc::make_mut(counter).subtract_node(domain),
             _ => {}
         }
     }
@@ -477,7 +533,7 @@ impl Counters {
         let seen = match entry.state {
             BinState::Open => true,
             // The taint of a node that is about to go is tolerated by nobody.
-            BinState::Ghost => !rule.honor_taints,
+            BinState::Ghost => rule.tolerations.is_none(),
             BinState::Gone => false,
         };
         seen && match &entry.template {
@@ -501,7 +557,7 @@ impl Counters {
             };
             let domain = self.domain(rules, *topology, bin);
             if let (Some(tally), Some(domain)) = (self.tallies.get_mut(index as usize), domain) {
-                change_tally(tally, domain);
+                change_tally(Arc::make_mut(tally), domain);
             }
         }
         for index in class.spreads.iter().copied() {
@@ -513,15 +569,58 @@ impl Counters {
             }
             let domain = self.domain(rules, rule.topology, bin);
             if let (Some(counter), Some(domain)) = (self.spreads.get_mut(index as usize), domain) {
-                change_spread(counter, domain);
+                change_spread(Arc::make_mut(counter), domain);
             }
         }
+    }
+}
+
+impl Possible {
+    fn of(&self, class: ClassId) -> &[(u32, u32)] {
+        self.of_class.get(class.index()).map_or(&[], Vec::as_slice)
+    }
+
+    fn has(&self, class: ClassId, check: u32, domain: u32) -> bool {
+        self.of(class).contains(&(check, domain))
+    }
+
+    fn add(&mut self, class: ClassId, check: u32, domain: u32) {
+        if self.of_class.len() <= class.index() {
+            self.of_class.resize(class.index() + 1, Vec::new());
+        }
+        if let Some(of_class) = self.of_class.get_mut(class.index()) {
+            of_class.push((check, domain));
+            self.classes.push(class);
+        }
+    }
+
+    fn remove_last(&mut self) {
+        if let Some(of_class) = self
+            .classes
+            .pop()
+            .and_then(|class| self.of_class.get_mut(class.index()))
+        {
+            of_class.pop();
+        }
+    }
+}
+
+impl PartialEq for Possible {
+    /// Whether the same domains are possible, in whatever order they became so.
+    fn eq(&self, other: &Self) -> bool {
+        let mut classes: Vec<_> = self.classes.iter().chain(&other.classes).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        classes.into_iter().all(|class| self.of(*class) == other.of(*class))
     }
 }
 
 impl PartialEq for Counters {
     /// Whether both have the same numbers.
     fn eq(&self, other: &Self) -> bool {
-        self.tallies == other.tallies && self.spreads == other.spreads && self.exclusive == other.exclusive
+        self.tallies == other.tallies
+            && self.spreads == other.spreads
+            && self.possible == other.possible
+            && self.exclusive == other.exclusive
     }
 }

@@ -3,7 +3,7 @@
 use crate::symbol::{Symbol, Symbols};
 
 /// A port of the node that a pod takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostPort {
     /// Number.
     pub port: i32,

@@ -37,7 +37,7 @@ pub(crate) fn node_selector(symbols: &mut Symbols, manifest: &NodeSelectorManife
         expressions: term
             .match_expressions
             .iter()
-            .map(|expression| requirement(symbols, expression))
+            .map(|expression| node_requirement(symbols, expression))
             .collect(),
         fields: term
             .match_fields
@@ -131,7 +131,8 @@ pub(crate) fn spread_constraints(
 }
 
 /// The host ports of a pod, of its sidecars too. With `defaulted`, ports of a pod on the node's network that name no
-/// host port get one, as the API server does when such a pod is created.
+/// host port get one, as the API server does when such a pod is created. They are ordered by what they are, so that the
+/// first that is taken is always the same one.
 pub(crate) fn host_ports(symbols: &mut Symbols, spec: &PodSpec, defaulted: bool) -> Box<[HostPort]> {
     let sidecars = spec
         .init_containers
@@ -154,7 +155,14 @@ pub(crate) fn host_ports(symbols: &mut Symbols, spec: &PodSpec, defaulted: bool)
         })
     };
     let mut ports: Vec<_> = ports.filter_map(read).collect();
-    ports.sort_unstable();
+    let key = |port: &HostPort| {
+        (
+            port.port,
+            symbols.text(port.protocol),
+            port.ip.map(|ip| symbols.text(ip)),
+        )
+    };
+    ports.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
     ports.dedup();
     ports.into()
 }
@@ -182,6 +190,26 @@ fn merge_keys(
         }
     }
     selector.0 = requirements.into();
+}
+
+/// A requirement on labels of a node. A value that no label can have makes it one that cannot be understood, whatever the
+/// operator: so a bound of `Gt` or `Lt` is never below zero.
+fn node_requirement(symbols: &mut Symbols, manifest: &LabelSelectorRequirement) -> Requirement {
+    if manifest.values.iter().all(|value| is_label_value(value)) {
+        return requirement(symbols, manifest);
+    }
+    Requirement {
+        key: symbols.intern(&manifest.key),
+        operator: Operator::In,
+        values: Box::default(),
+    }
+}
+
+/// Whether a label can have this value: `IsValidLabelValue` of `k8s.io/apimachinery/pkg/util/validation`.
+fn is_label_value(text: &str) -> bool {
+    let at_ends = |byte: Option<u8>| byte.is_none_or(|byte| byte.is_ascii_alphanumeric());
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    text.len() <= 63 && at_ends(text.bytes().next()) && at_ends(text.bytes().next_back()) && text.bytes().all(inside)
 }
 
 /// A requirement that cannot be understood matches nothing, as in Kubernetes.

@@ -6,7 +6,7 @@
 use crate::{selector::LabelSelector, symbol::Symbol};
 
 /// A rule that spreads pods over topology domains. `ScheduleAnyway` is a preference and not read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpreadConstraint {
     /// The most that a domain may have above the one with the fewest.
     pub max_skew: i32,
@@ -37,7 +37,7 @@ pub(crate) struct SpreadCounter {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Domain {
     pods: u32,
-    /// Nodes that the constraint looks at, and those that could still be added.
+    /// Nodes that the constraint looks at.
     nodes: u32,
 }
 
@@ -49,12 +49,24 @@ impl SpreadCounter {
         self.domains.get(domain as usize).map_or(0, |domain| domain.pods)
     }
 
-    /// The number that the skew is counted from.
-    pub(crate) fn minimum(&self, min_domains: i32) -> u32 {
-        if i64::from(self.populated) < i64::from(min_domains) || self.populated == 0 {
+    /// The number that the skew is counted from, when these domains count even while they have no nodes.
+    pub(crate) fn minimum(&self, min_domains: i32, possible: impl Iterator<Item = u32>) -> u32 {
+        let without_nodes = |domain: &u32| {
+            self.domains
+                .get(*domain as usize)
+                .is_none_or(|domain| domain.nodes == 0)
+        };
+        let (mut populated, mut fewest) = (self.populated, None);
+        for domain in possible.filter(without_nodes) {
+            let pods = self.pods(domain);
+            populated += 1;
+            fewest = Some(fewest.map_or(pods, |fewest: u32| fewest.min(pods)));
+        }
+        if i64::from(populated) < i64::from(min_domains) || populated == 0 {
             return 0;
         }
-        u32::try_from(self.fewest).unwrap_or(u32::MAX)
+        let of_populated = (0 < self.populated).then(|| u32::try_from(self.fewest).unwrap_or(u32::MAX));
+        fewest.into_iter().chain(of_populated).min().unwrap_or(0)
     }
 
     pub(crate) fn add_pod(&mut self, domain: u32) {
@@ -146,17 +158,27 @@ mod tests {
     #[test]
     fn without_enough_domains_the_minimum_is_zero() {
         let mut counter = SpreadCounter::default();
-        assert_eq!(counter.minimum(1), 0);
+        assert_eq!(counter.minimum(1, std::iter::empty()), 0);
         counter.add_node(0);
         counter.add_pod(0);
         counter.add_pod(0);
-        assert_eq!((counter.minimum(1), counter.minimum(2)), (2, 0));
+        assert_eq!(
+            (
+                counter.minimum(1, std::iter::empty()),
+                counter.minimum(2, std::iter::empty())
+            ),
+            (2, 0)
+        );
         counter.add_node(1);
-        assert_eq!(counter.minimum(2), 0);
+        assert_eq!(counter.minimum(2, std::iter::empty()), 0);
         counter.add_pod(1);
-        assert_eq!(counter.minimum(2), 1);
+        assert_eq!(counter.minimum(2, std::iter::empty()), 1);
         counter.subtract_node(1);
-        assert_eq!(counter.minimum(1), 2, "a domain without nodes is none");
+        assert_eq!(
+            counter.minimum(1, std::iter::empty()),
+            2,
+            "a domain without nodes is none"
+        );
     }
 
     proptest! {
@@ -175,7 +197,7 @@ mod tests {
                 }
                 let populated = model.iter().filter(|(_, nodes)| 0 < *nodes);
                 let expected = populated.clone().map(|(pods, _)| *pods).min().unwrap_or(0);
-                assert_eq!(counter.minimum(1), expected);
+                assert_eq!(counter.minimum(1, std::iter::empty()), expected);
                 assert_eq!(counter.populated as usize, populated.count());
             }
         }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What the volumes of a pod ask of a node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VolumeNeeds {
     /// A claim that is mounted and does not exist, which `VolumeRestrictions` looks for first.
     pub missing: Option<Symbol>,
@@ -19,7 +19,7 @@ pub struct VolumeNeeds {
     pub disks: Box<[Disk]>,
     /// Claims with access mode `ReadWriteOncePod`, as positions in the list of all of them.
     pub exclusive: Box<[ExclusiveClaim]>,
-    /// Volumes that count against the attach limit of some node, ordered.
+    /// Volumes that count against the attach limit of some node, ordered by driver and volume.
     pub attachments: Box<[Attachment]>,
     /// The first claim that cannot be used on any node.
     pub unusable: Option<(Symbol, ClaimProblem)>,
@@ -32,7 +32,7 @@ pub struct VolumeNeeds {
 }
 
 /// A disk that is named in the pod itself.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Disk {
     /// What kind of disk.
     pub kind: DiskKind,
@@ -45,7 +45,7 @@ pub struct Disk {
 }
 
 /// Kinds of disks that are named in pods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DiskKind {
     /// A disk of Google Compute Engine.
     Gce,
@@ -58,7 +58,7 @@ pub enum DiskKind {
 }
 
 /// A claim that only one pod of the cluster may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExclusiveClaim {
     /// Position in the list of all such claims.
     pub index: u32,
@@ -67,7 +67,7 @@ pub struct ExclusiveClaim {
 }
 
 /// A volume that a node has to attach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Attachment {
     /// The CSI driver.
     pub driver: Symbol,
@@ -76,7 +76,7 @@ pub struct Attachment {
 }
 
 /// Why a claim cannot be used on a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ClaimProblem {
     /// It is still to be made for the pod.
     Awaited,
@@ -97,7 +97,7 @@ pub enum ClaimProblem {
 }
 
 /// A volume that a claim is bound to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BoundVolume {
     /// One that only some nodes can use.
     On {
@@ -111,7 +111,7 @@ pub enum BoundVolume {
 }
 
 /// A claim of a storage class with `WaitForFirstConsumer` that has no volume yet.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnboundClaim {
     /// `namespace/name`
     pub name: Symbol,
@@ -124,7 +124,7 @@ pub struct UnboundClaim {
 }
 
 /// A volume that a claim could be bound to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CandidateVolume {
     /// Name of the PersistentVolume.
     pub volume: Symbol,
@@ -134,14 +134,14 @@ pub struct CandidateVolume {
 
 /// `allowedTopologies` of a storage class: one of the terms must match, and in a term every label must have one of the
 /// values. No terms match every node, a term without labels matches none.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Topologies(pub Box<[TopologyTerm]>);
 
 /// Node labels with the values that they may have.
 pub type TopologyTerm = Box<[(Symbol, Box<[Symbol]>)]>;
 
 /// A zone or region label of a volume.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ZoneLabel {
     /// Name of the PersistentVolume.
     pub volume: Symbol,
@@ -217,8 +217,11 @@ impl VolumeNeeds {
             .map(|claim| Misfit::ClaimInUse { claim: claim.name })
     }
 
-    /// `NodeVolumeLimits`
+    /// `NodeVolumeLimits`, which does not come to counting while a claim is missing or belongs to something else.
     fn limit(&self, node: &VolumeNode<'_>) -> Option<Misfit> {
+        if self.unusable.is_some_and(|(_, problem)| !problem.is_claim_known()) {
+            return None;
+        }
         let mut rest = &*self.attachments;
         while let Some(first) = rest.first() {
             let (of_driver, others) = rest.split_at(rest.partition_point(|next| next.driver == first.driver));
@@ -317,6 +320,11 @@ impl VolumeNeeds {
 // === impl ClaimProblem ===
 
 impl ClaimProblem {
+    /// Whether there is a claim, and one that the pod may use.
+    pub(crate) const fn is_claim_known(self) -> bool {
+        !matches!(self, Self::Awaited | Self::Foreign)
+    }
+
     /// The problem in words, to follow the name of the claim.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::{
     meta::{IntOrString, ObjectMeta, ResourceList},
     node::Taint,
+    pod::ResourceRequirements,
 };
 
 /// Group of the custom resources.
@@ -56,6 +57,26 @@ view! {
         /// What a new node keeps for system and kubelet of the offering's size, by resource; what is not named keeps
         /// the default reserve.
         pub reserved: ResourceList,
+        /// Room that the group keeps free for pods to come.
+        pub headroom: Option<Headroom>,
+    }
+
+    /// Room that a group keeps free for pods to come; exactly one of the fields is set.
+    pub struct Headroom {
+        /// Empty nodes.
+        pub nodes: Option<i32>,
+        /// Empty nodes in percent of the nodes that are not empty, rounded up.
+        pub percent: Option<i32>,
+        /// Pods that there is room for.
+        pub pods: Option<HeadroomPods>,
+    }
+
+    /// Pods that a group keeps room for.
+    pub struct HeadroomPods {
+        /// How many.
+        pub replicas: i32,
+        /// What each of them requests; only `requests` are read.
+        pub resources: ResourceRequirements,
     }
 
     /// How many nodes may be in removal at once; what is absent keeps the value that holds otherwise.
@@ -178,19 +199,60 @@ view! {
     }
 }
 
-view_with_defaults! {
-    /// When a group may grow.
-    pub struct ScaleUpPolicy {
-        /// Whether the group may grow at all; false also stops filling up to `minNodes`.
-        pub enabled: bool = true,
-        /// Seconds that a pod has to be unschedulable before the group grows for it.
-        pub stabilization_window_seconds: i32 = 60,
-        /// Percentage of requested CPU above which the group counts as busy; reported only.
-        pub cpu_threshold: i32 = 80,
-        /// Percentage of requested memory above which the group counts as busy; reported only.
-        pub memory_threshold: i32 = 80,
-    }
+/// When a group may grow.
+///
+/// `Default` is what holds for a group without any policy: it does not wait. A policy that only leaves the window out
+/// waits for [`DEFAULT_SCALE_UP_WINDOW_SECONDS`], as the CustomResourceDefinition has it.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[serde(from = "WrittenScaleUpPolicy")]
+pub struct ScaleUpPolicy {
+    /// Whether the group may grow at all; false also stops filling up to `minNodes`.
+    pub enabled: bool,
+    /// Seconds that a pod has to be unschedulable before the group grows for it.
+    pub stabilization_window_seconds: i32,
+    /// Percentage of requested CPU above which the group counts as busy; reported only.
+    pub cpu_threshold: i32,
+    /// Percentage of requested memory above which the group counts as busy; reported only.
+    pub memory_threshold: i32,
+}
 
+/// Seconds that a group waits whose `scaleUpPolicy` does not say how long.
+pub const DEFAULT_SCALE_UP_WINDOW_SECONDS: i32 = 60;
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenScaleUpPolicy {
+    enabled: Option<bool>,
+    stabilization_window_seconds: Option<i32>,
+    cpu_threshold: Option<i32>,
+    memory_threshold: Option<i32>,
+}
+
+impl Default for ScaleUpPolicy {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            stabilization_window_seconds: 0,
+            cpu_threshold: 80,
+            memory_threshold: 80,
+        }
+    }
+}
+
+impl From<WrittenScaleUpPolicy> for ScaleUpPolicy {
+    fn from(written: WrittenScaleUpPolicy) -> Self {
+        let default = Self::default();
+        let window = written.stabilization_window_seconds;
+        Self {
+            enabled: written.enabled.unwrap_or(default.enabled),
+            stabilization_window_seconds: window.unwrap_or(DEFAULT_SCALE_UP_WINDOW_SECONDS),
+            cpu_threshold: written.cpu_threshold.unwrap_or(default.cpu_threshold),
+            memory_threshold: written.memory_threshold.unwrap_or(default.memory_threshold),
+        }
+    }
+}
+
+view_with_defaults! {
     /// When nodes of a group may be removed, and how.
     pub struct ScaleDownPolicy {
         /// Whether nodes of the group may be removed at all.
@@ -209,6 +271,16 @@ view_with_defaults! {
         pub force_drain: bool = false,
         /// How many nodes of the group may be in removal at once.
         pub budgets: RemovalBudgets = RemovalBudgets::default(),
+    }
+
+    /// How long a VPSieNode may stay in a phase, in seconds, each counted from entering the phase.
+    pub struct PhaseTimeouts {
+        /// From the intent until the VM runs.
+        pub provision_seconds: i32 = 600,
+        /// From the running VM until its Node registers.
+        pub join_seconds: i32 = 900,
+        /// From the registered Node until it is Ready.
+        pub initialize_seconds: i32 = 1200,
     }
 
     /// What holds for all groups.
@@ -241,6 +313,8 @@ view_with_defaults! {
         pub ignore_daemon_sets_utilization: bool = false,
         /// Whether mirror pods leave both sides of a node's utilization.
         pub ignore_mirror_pods_utilization: bool = false,
+        /// How long a VPSieNode may stay in a phase.
+        pub phase_timeouts: PhaseTimeouts = PhaseTimeouts::default(),
         /// How many nodes may be in removal at once, in a group that does not say otherwise and over all groups.
         pub budgets: RemovalBudgets = RemovalBudgets::default(),
     }

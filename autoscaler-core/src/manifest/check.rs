@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::{
     Object,
-    autoscaler::{NodeGroup, RemovalBudgets, VPSieNode},
+    autoscaler::{Headroom, NodeGroup, RemovalBudgets, VPSieNode},
     meta::{IntOrString, LabelSelector, LabelSelectorRequirement, ResourceList},
     node::Taint,
     pod::{Container, NodeSelector, PodAffinity, PodSpec, ResourceRequirements, Toleration, TopologySpreadConstraint},
@@ -44,6 +44,8 @@ const PHASES: &[&str] = &[
     "Deleting",
     "Failed",
 ];
+/// Most nodes of a NodeGroup, as its CustomResourceDefinition has it.
+const MAX_NODES: i32 = 1000;
 const TAINT_EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
 const TOLERATION_EFFECTS: &[&str] = &["", "NoSchedule", "PreferNoSchedule", "NoExecute"];
 const TOLERATION_OPERATORS: &[&str] = &["", "Equal", "Exists", "Gt", "Lt"];
@@ -110,6 +112,12 @@ impl Checker {
         let value = value.into();
         if value < least {
             self.wrong(name, format!("{value} is below {least}"));
+        }
+    }
+
+    fn at_most(&mut self, name: &'static str, value: i32, most: i32) {
+        if most < value {
+            self.wrong(name, format!("{value} is above {most}"));
         }
     }
 
@@ -391,6 +399,8 @@ impl Checker {
             }
             if bounds_are_there {
                 checker.at_least("minNodes", spec.min_nodes, 0);
+                // Nodes for the minimum are planned whether a pod asks or not; the maximum alone makes none.
+                checker.at_most("minNodes", spec.min_nodes, MAX_NODES);
                 checker.at_least("maxNodes", spec.max_nodes, 0);
                 if spec.min_nodes > spec.max_nodes {
                     let message = format!("{} is above maxNodes, which is {}", spec.min_nodes, spec.max_nodes);
@@ -408,6 +418,9 @@ impl Checker {
             });
             checker.taints(&spec.taints);
             checker.amounts("reserved", &spec.reserved);
+            if let Some(headroom) = &spec.headroom {
+                checker.field("headroom", |checker| checker.headroom(headroom));
+            }
             checker.field("scaleUpPolicy", |checker| {
                 let seconds = spec.scale_up_policy.stabilization_window_seconds;
                 checker.at_least("stabilizationWindowSeconds", seconds, 0);
@@ -422,6 +435,33 @@ impl Checker {
                 checker.removal_budgets(&policy.budgets);
             });
         });
+    }
+
+    fn headroom(&mut self, headroom: &Headroom) {
+        let kinds = [
+            headroom.nodes.is_some(),
+            headroom.percent.is_some(),
+            headroom.pods.is_some(),
+        ];
+        if kinds.into_iter().filter(|kind| *kind).count() != 1 {
+            self.problem("has to have exactly one of nodes, percent and pods");
+        }
+        if let Some(nodes) = headroom.nodes {
+            self.at_least("nodes", nodes, 0);
+            self.at_most("nodes", nodes, MAX_NODES);
+        }
+        if let Some(percent) = headroom.percent {
+            self.percent("percent", percent);
+        }
+        if let Some(pods) = &headroom.pods {
+            self.field("pods", |checker| {
+                checker.at_least("replicas", pods.replicas, 0);
+                checker.at_most("replicas", pods.replicas, 100_000);
+                checker.field("resources", |checker| {
+                    checker.amounts("requests", &pods.resources.requests);
+                });
+            });
+        }
     }
 
     fn percent(&mut self, name: &'static str, value: i32) {

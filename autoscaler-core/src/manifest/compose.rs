@@ -273,13 +273,16 @@ impl<'t> Fields<'t> {
             let at = self.key_positions.get(second).copied().unwrap_or_default();
             return Err(Syntax::new(at, format!("the key {key:?} is here for the second time")));
         }
+        if self.merged.is_empty() {
+            return Ok(self.entries);
+        }
+        let mut known: BTreeSet<_> = self.entries.iter().map(|entry| entry.key.clone()).collect();
         for tree in self.merged {
             let Value::Mapping(merged) = tree.value else {
                 continue;
             };
-            let written: BTreeSet<_> = self.entries.iter().map(|entry| entry.key.clone()).collect();
             self.entries
-                .extend(merged.into_iter().filter(|entry| !written.contains(&entry.key)));
+                .extend(merged.into_iter().filter(|entry| known.insert(entry.key.clone())));
         }
         Ok(self.entries)
     }

@@ -54,16 +54,22 @@ impl std::error::Error for ReadError {}
 // === impl ReadErrors ===
 
 impl ReadErrors {
-    pub(super) fn push(&mut self, mut error: ReadError) {
+    pub(super) fn push(&mut self, error: ReadError) {
+        self.push_with(|| error);
+    }
+
+    /// Adds an error that is only made when it is kept: to find the place of each of a million costs too much.
+    pub(super) fn push_with(&mut self, error: impl FnOnce() -> ReadError) {
+        if LIMIT <= self.errors.len() {
+            self.more += 1;
+            return;
+        }
+        let mut error = error();
         if let Some((end, _)) = error.message.char_indices().nth(MESSAGE_LIMIT) {
             error.message.truncate(end);
             error.message.push_str("...");
         }
-        if self.errors.len() < LIMIT {
-            self.errors.push(error);
-        } else {
-            self.more += 1;
-        }
+        self.errors.push(error);
     }
 
     /// Adds the errors of another text.

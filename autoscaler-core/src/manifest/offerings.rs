@@ -208,6 +208,7 @@ impl Reader<'_> {
             cpu: MilliCpu(cpu),
             memory: Bytes(memory),
             disk: Bytes(disk),
+            max_pods: None,
             hourly_price,
             available: written.available.is_none_or(|Flag(available)| available),
             datacenter,

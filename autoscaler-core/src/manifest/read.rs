@@ -309,18 +309,24 @@ impl Reader<'_> {
     }
 
     fn refuse(&mut self, tree: &Tree<'_>, kind: Option<&str>, place: Place, path: &[Step], message: String) {
-        self.report(tree.locate(path), label(tree, kind, place), path, message);
+        let source = &self.source;
+        self.errors
+            .push_with(|| error(source, tree.locate(path), label(tree, kind, place), path, message));
     }
 
     fn report(&mut self, at: Position, object: String, path: &[Step], message: String) {
-        self.errors.push(ReadError {
-            source: self.source.to_string(),
-            line: at.line,
-            column: at.column,
-            object,
-            field: DisplayPath(path).to_string(),
-            message,
-        });
+        self.errors.push(error(&self.source, at, object, path, message));
+    }
+}
+
+fn error(source: &str, at: Position, object: String, path: &[Step], message: String) -> ReadError {
+    ReadError {
+        source: source.to_owned(),
+        line: at.line,
+        column: at.column,
+        object,
+        field: DisplayPath(path).to_string(),
+        message,
     }
 }
 

@@ -407,10 +407,12 @@ fn policies_have_their_defaults_and_keep_an_explicit_false() {
             .spec
     };
     let absent = group("");
-    assert_eq!(
-        absent,
-        group("  scaleUpPolicy: {}\n  scaleDownPolicy: {enabled: null, budgets: {}}\n")
-    );
+    assert_eq!(absent, group("  scaleDownPolicy: {enabled: null, budgets: {}}\n"));
+    // Only the window of the scale-up comes with its policy.
+    let window = |rest: &str| group(rest).scale_up_policy.stabilization_window_seconds;
+    assert_eq!((window(""), window("  scaleUpPolicy: {}\n")), (0, 60));
+    assert_eq!(window("  scaleUpPolicy: null\n"), 0);
+    assert_eq!(window("  scaleUpPolicy: {stabilizationWindowSeconds: 5}\n"), 5);
     assert!(absent.scale_up_policy.enabled && absent.scale_down_policy.enabled);
     let down = &absent.scale_down_policy;
     assert_eq!(

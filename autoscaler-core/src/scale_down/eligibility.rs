@@ -39,8 +39,8 @@ pub(super) struct Rules<'a> {
     now: Timestamp,
     /// Why the cluster is too sick for any removal.
     sick: Option<String>,
-    /// The cluster before pending pods were placed.
-    before: World<'a>,
+    /// The cluster before pending pods were placed; `None` when there are none, so that nobody asks.
+    before: Option<World<'a>>,
     /// One pending pod of each shape.
     pending: Vec<(ClassId, PodId)>,
     /// A pending pod that a new node of the group could host, by group.
@@ -52,23 +52,8 @@ pub(super) struct Rules<'a> {
 // === impl Rules ===
 
 impl<'a> Rules<'a> {
-    pub(super) fn new(
-        snapshot: &'a Snapshot,
-        demand: &Demand<'a>,
-        shapes: &Shapes,
-        options: &Options,
-        now: Timestamp,
-    ) -> Self {
-        let mut seen = vec![false; shapes.len()];
-        let mut pending = Vec::new();
-        for pod in demand.pending.iter().copied() {
-            let class = snapshot.pod(pod).class;
-            if let Some(seen) = seen.get_mut(shapes.of(class))
-                && !std::mem::replace(seen, true)
-            {
-                pending.push((class, pod));
-            }
-        }
+    pub(super) fn new(snapshot: &'a Snapshot, demand: &Demand<'a>, options: &Options, now: Timestamp) -> Self {
+        let pending = one_of_each_shape(snapshot, demand.pending);
         let mut wanted_new = BTreeMap::new();
         for template in demand.templates {
             let view = template.view(&template.daemons);
@@ -78,9 +63,9 @@ impl<'a> Rules<'a> {
                 wanted_new.entry(template.group).or_insert(*pod);
             }
         }
-        let nominated = snapshot.pod_ids().filter_map(|id| {
+        let nominated = snapshot.unbound_pods().iter().copied().filter_map(|id| {
             let pod = snapshot.pod(id);
-            let waits = !pod.bound && !pod.is_terminal() && pod.deletion.is_none();
+            let waits = !pod.is_terminal() && pod.deletion.is_none();
             pod.nominated.filter(|_| waits).map(|node| (node, id))
         });
         Self {
@@ -89,7 +74,7 @@ impl<'a> Rules<'a> {
             ignore_timers: options.ignore_timers,
             now,
             sick: sickness(snapshot),
-            before: World::new(snapshot),
+            before: (!pending.is_empty()).then(|| World::new(snapshot)),
             pending,
             wanted_new,
             nominated: nominated.collect(),
@@ -263,7 +248,8 @@ impl<'a> Rules<'a> {
             let message = format!("a node of {} is being created", self.snapshot.group_name(group));
             return Some(Kept::new(KeepReason::ScaleUpInProgress, message));
         }
-        let hosts = |class: ClassId| node.is_ready() && self.before.misfit(class, id.into()).is_none();
+        let fits = |before: &World<'_>, class: ClassId| before.misfit(class, id.into()).is_none();
+        let hosts = |class: ClassId| node.is_ready() && self.before.as_ref().is_some_and(|before| fits(before, class));
         let here = || {
             self.pending
                 .iter()
@@ -283,6 +269,25 @@ impl<'a> Rules<'a> {
             ..Kept::new(KeepReason::PendingPods, message)
         })
     }
+}
+
+/// One of these pods for each shape: the first.
+fn one_of_each_shape(snapshot: &Snapshot, pods: &[PodId]) -> Vec<(ClassId, PodId)> {
+    if pods.is_empty() {
+        return Vec::new();
+    }
+    let shapes = Shapes::new(snapshot);
+    let mut seen = vec![false; shapes.len()];
+    let mut first = Vec::new();
+    for pod in pods.iter().copied() {
+        let class = snapshot.pod(pod).class;
+        if let Some(seen) = seen.get_mut(shapes.of(class))
+            && !std::mem::replace(seen, true)
+        {
+            first.push((class, pod));
+        }
+    }
+    first
 }
 
 /// The health gate: too many nodes of the cluster are not Ready, so that the fault is not with the nodes.

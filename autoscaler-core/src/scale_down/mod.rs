@@ -1,11 +1,12 @@
 //! Which nodes go, and where their pods go.
 //!
 //! The steps of a decision and their order are here; each step has its file: what the node itself says
-//! (`eligibility`), what its pods say ([`drain`] and [`pdb`](crate::pdb)), where they could go (`place`), and how many
-//! nodes may go at once (`budget`).
+//! (`eligibility`), what its pods say ([`drain`] and [`pdb`](crate::pdb)), where they could go (`place`), how many nodes may
+//! go at once (`budget`), and how much room has to stay free (`headroom`).
 
 mod budget;
 mod eligibility;
+mod headroom;
 mod place;
 mod shapes;
 mod utilization;
@@ -16,6 +17,8 @@ mod properties;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_headroom;
 #[cfg(test)]
 mod tests_of_moves;
 
@@ -38,7 +41,7 @@ use self::{
     eligibility::Rules,
     place::Places,
     shapes::Shapes,
-    utilization::{Share, Usage},
+    utilization::{Share, Usage, Usages},
 };
 
 /// What the scale-up step knows that scale-down needs.
@@ -67,20 +70,17 @@ pub struct ScaleDown {
 /// pods of removed nodes at their destinations and with those nodes empty.
 pub fn plan_removals(world: &mut World<'_>, demand: &Demand<'_>, options: &Options, now: Timestamp) -> ScaleDown {
     let snapshot = world.snapshot();
-    let shapes = Shapes::new(snapshot);
-    let rules = Rules::new(snapshot, demand, &shapes, options, now);
-    let leaving = snapshot.node_ids().filter(|node| is_leaving(snapshot, *node));
-    let ledger = Ledger::new(snapshot, leaving, now);
-
+    let rules = Rules::new(snapshot, demand, options, now);
+    let usages = Usages::new(snapshot, now);
     let mut states = Vec::with_capacity(snapshot.nodes.len());
-    let mut candidates = Vec::new();
+    let mut open = Vec::new();
     for id in snapshot.node_ids() {
-        let usage = Usage::of(snapshot, id, now);
+        let usage = usages.of(id);
         let needed = rules.needed(id, usage.as_ref());
         let unneeded = needed.is_none();
         let kept = needed.or_else(|| rules.not_yet(id));
         if let (None, Some(group), Some(usage)) = (&kept, snapshot.node(id).group, usage) {
-            candidates.push(Candidate::new(&ledger, id, group, usage.larger(), now));
+            open.push((id, group, usage.larger()));
         }
         states.push(NodeState {
             usage,
@@ -88,14 +88,41 @@ pub fn plan_removals(world: &mut World<'_>, demand: &Demand<'_>, options: &Optio
             outcome: kept.map_or(Outcome::Open, Outcome::Kept),
         });
     }
+    // Most of the time the rules about nodes keep all of them, and nobody has to look at the pods.
+    let removals = if open.is_empty() {
+        Vec::new()
+    } else {
+        judge_all(world, &open, &mut states, now)
+    };
+    let nodes = snapshot
+        .node_ids()
+        .zip(states)
+        .map(|(node, state)| state.report(node))
+        .collect();
+    ScaleDown { removals, nodes }
+}
+
+/// Judges the nodes that no rule about the node itself keeps, one after the other, and writes down what becomes of each.
+fn judge_all(
+    world: &mut World<'_>,
+    open: &[(NodeId, GroupId, Share)],
+    states: &mut [NodeState],
+    now: Timestamp,
+) -> Vec<PlannedRemoval> {
+    let snapshot = world.snapshot();
+    let leaving = snapshot.node_ids().filter(|node| is_leaving(snapshot, *node));
+    let ledger = Ledger::new(snapshot, leaving, now);
+    let candidate = |(node, group, size): &_| Candidate::new(&ledger, *node, *group, *size, now);
+    let mut candidates: Vec<_> = open.iter().map(candidate).collect();
     candidates.sort_by(Candidate::order);
 
-    let destinations = destinations(snapshot, &states, &candidates);
+    let destinations = destinations(snapshot, states, &candidates);
     let mut planner = Planner {
         snapshot,
-        places: Places::new(snapshot, shapes, destinations),
+        places: Places::new(snapshot, Shapes::new(snapshot), destinations),
         ledger,
         limits: Limits::new(snapshot, now),
+        headroom: headroom::Ledger::new(world, now),
         world,
     };
     let mut removals = Vec::new();
@@ -112,12 +139,7 @@ pub fn plan_removals(world: &mut World<'_>, demand: &Demand<'_>, options: &Optio
             state.outcome = outcome;
         }
     }
-    let nodes = snapshot
-        .node_ids()
-        .zip(states)
-        .map(|(node, state)| state.report(node))
-        .collect();
-    ScaleDown { removals, nodes }
+    removals
 }
 
 /// Whether the removal of a node is in progress, ours or somebody else's.
@@ -178,6 +200,7 @@ struct Planner<'w, 's> {
     places: Places<'s>,
     ledger: Ledger<'s>,
     limits: Limits<'s>,
+    headroom: headroom::Ledger<'s>,
     world: &'w mut World<'s>,
 }
 
@@ -381,16 +404,18 @@ impl<'s> Planner<'_, 's> {
             ));
         }
         let mark = self.world.mark();
-        let planned =
-            self.place(candidate)
-                .and_then(|moves| match self.limits.refusal(node, group, candidate.kind()) {
-                    Some(kept) => Err(kept),
-                    None => Ok(moves),
-                });
-        let moves = planned.inspect_err(|_| self.world.rollback(mark))?;
+        let planned = self.place(candidate).and_then(|moves| {
+            if let Some(kept) = self.limits.refusal(node, group, candidate.kind()) {
+                return Err(kept);
+            }
+            let effect = self.headroom.judge(self.world, node, &moves)?;
+            Ok((moves, effect))
+        });
+        let (moves, effect) = planned.inspect_err(|_| self.world.rollback(mark))?;
         self.places.commit(node, &moves);
         self.ledger.commit(&candidate.charge);
         self.limits.take(node, group, candidate.kind());
+        self.headroom.commit(node, effect);
         Ok(PlannedRemoval {
             node,
             group,

@@ -195,6 +195,7 @@ impl Cluster {
             cpu: MilliCpu(4000),
             memory: Bytes(8 * Bytes::GIB),
             disk: Bytes(80 * Bytes::GIB),
+            max_pods: None,
             hourly_price: HourlyPrice::ZERO,
             available: true,
             datacenter: None,
@@ -214,7 +215,7 @@ impl Cluster {
 }
 
 fn decide(snapshot: &Snapshot, growing: &[&str], ignore_timers: bool, now: Timestamp) -> ScaleDown {
-    let pending: Vec<PodId> = snapshot.pod_ids().filter(|pod| !snapshot.pod(*pod).bound).collect();
+    let pending = snapshot.unbound_pods().to_vec();
     let growing: BTreeSet<_> = snapshot
         .group_ids()
         .filter(|id| growing.contains(&snapshot.text(snapshot.group(*id).name)))
@@ -302,8 +303,7 @@ impl Run {
             .iter()
             .find(|removal| self.name(removal.node) == node)
             .unwrap();
-        let text =
-            |pod: PodId, to: NodeId| format!("{}>{}", self.snapshot.text(self.snapshot.pod(pod).name), self.name(to));
+        let text = |pod: PodId, to: NodeId| format!("{}>{}", self.snapshot.pod(pod).name, self.name(to));
         removal.moves.iter().map(|step| text(step.pod, step.to)).collect()
     }
 

@@ -12,6 +12,16 @@ use crate::{
     snapshot::{NodeId, Snapshot},
 };
 
+/// What all nodes of a snapshot are used for.
+#[derive(Debug)]
+pub(super) struct Usages<'s> {
+    snapshot: &'s Snapshot,
+    now: Timestamp,
+    /// Nodes of which some pod may not count, so that their pods have to be looked at one by one; `None` means all nodes.
+    /// The pods of the others are summed up with the snapshot.
+    one_by_one: Option<Vec<bool>>,
+}
+
 /// Requests of the counted pods of a node, out of what the node offers to them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Usage {
@@ -27,8 +37,53 @@ pub(super) struct Share {
     total: i64,
 }
 
+/// The two resources that utilization looks at.
+#[derive(Clone, Copy, Debug, Default)]
+struct Amounts {
+    cpu: i64,
+    memory: i64,
+}
+
 /// A share in percent, rounded up to a tenth, so that what is above a threshold never reads like the threshold.
 struct Percent(Share);
+
+// === impl Usages ===
+
+impl<'s> Usages<'s> {
+    pub(super) fn new(snapshot: &'s Snapshot, now: Timestamp) -> Self {
+        let settings = &snapshot.settings;
+        let all = settings.ignore_daemon_sets_utilization || settings.ignore_mirror_pods_utilization;
+        let one_by_one = (!all).then(|| {
+            let mut nodes = vec![false; snapshot.nodes.len()];
+            // Most of the time no pod is being deleted, and that is known without a look at the pods.
+            if snapshot.classes.iter().any(|class| class.terminating) {
+                let deleted = snapshot.pods.iter().filter(|pod| pod.deletion.is_some());
+                for node in deleted.filter_map(|pod| pod.node) {
+                    if let Some(node) = nodes.get_mut(node.index()) {
+                        *node = true;
+                    }
+                }
+            }
+            nodes
+        });
+        Self {
+            snapshot,
+            now,
+            one_by_one,
+        }
+    }
+
+    /// The usage of a node, as [`Usage::of`] says.
+    pub(super) fn of(&self, node: NodeId) -> Option<Usage> {
+        let one_by_one = self.one_by_one.as_ref();
+        if one_by_one.is_none_or(|nodes| nodes.get(node.index()).copied().unwrap_or(true)) {
+            return Usage::of(self.snapshot, node, self.now);
+        }
+        let total = Amounts::of(&self.snapshot.node(node).allocatable);
+        let used = self.snapshot.start.used(node).map(Amounts::of)?;
+        (!total.is_nothing()).then(|| Usage::new(used, total))
+    }
+}
 
 // === impl Usage ===
 
@@ -37,35 +92,39 @@ impl Usage {
     ///
     /// Pods that have ended or hang in termination do not count. DaemonSet and mirror pods leave both sides of the
     /// fraction when the settings say so, as with `--ignore-daemonsets-utilization` of the Cluster Autoscaler.
-    pub(super) fn of(snapshot: &Snapshot, node: NodeId, now: Timestamp) -> Option<Self> {
+    fn of(snapshot: &Snapshot, node: NodeId, now: Timestamp) -> Option<Self> {
         let settings = &snapshot.settings;
-        let mut total = snapshot.node(node).allocatable.clone();
-        if total.cpu <= 0 || total.memory <= 0 {
+        let mut total = Amounts::of(&snapshot.node(node).allocatable);
+        if total.is_nothing() {
             return None;
         }
-        let mut used = Resources::default();
+        let mut used = Amounts::default();
         for pod in snapshot.pods_on(node).iter().map(|pod| snapshot.pod(*pod)) {
             if pod.is_terminal() || drain::is_long_terminating(pod, now) {
                 continue;
             }
-            let requests = &snapshot.class_of(pod).requests;
+            let requests = Amounts::of(&snapshot.class_of(pod).requests);
             let left_out = (settings.ignore_daemon_sets_utilization && pod.is_daemon())
                 || (settings.ignore_mirror_pods_utilization && pod.mirror);
             if left_out {
-                total.subtract(requests);
+                total = total.combine(requests, i64::saturating_sub);
             } else {
-                used.add(requests);
+                used = used.combine(requests, i64::saturating_add);
             }
         }
-        let share = |resource| Share {
+        Some(Self::new(used, total))
+    }
+
+    fn new(used: Amounts, total: Amounts) -> Self {
+        let share = |resource, used, total: i64| Share {
             resource,
-            used: used.get(resource),
-            total: total.get(resource).max(0),
+            used,
+            total: total.max(0),
         };
-        Some(Self {
-            cpu: share(Resource::Cpu),
-            memory: share(Resource::Memory),
-        })
+        Self {
+            cpu: share(Resource::Cpu, used.cpu, total.cpu),
+            memory: share(Resource::Memory, used.memory, total.memory),
+        }
     }
 
     /// The larger of both shares: what nodes are ordered by.
@@ -82,6 +141,29 @@ impl Usage {
         Utilization {
             cpu: self.cpu.ratio(),
             memory: self.memory.ratio(),
+        }
+    }
+}
+
+// === impl Amounts ===
+
+impl Amounts {
+    const fn of(resources: &Resources) -> Self {
+        Self {
+            cpu: resources.cpu,
+            memory: resources.memory,
+        }
+    }
+
+    /// Whether there is no share of it to speak of.
+    const fn is_nothing(self) -> bool {
+        self.cpu <= 0 || self.memory <= 0
+    }
+
+    fn combine(self, other: Self, operation: impl Fn(i64, i64) -> i64) -> Self {
+        Self {
+            cpu: operation(self.cpu, other.cpu),
+            memory: operation(self.memory, other.memory),
         }
     }
 }
@@ -148,7 +230,45 @@ impl fmt::Display for Percent {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::scale_down::testing::{Cluster, NOW, ago};
+
+    #[test]
+    fn what_the_snapshot_sums_up_is_what_the_pods_say_one_by_one() {
+        let ended = json!({"status": {"phase": "Succeeded"}});
+        let going = |at: i64| json!({"metadata": {"deletionTimestamp": ago(at), "deletionGracePeriodSeconds": 30}});
+        let owned = json!({"metadata": {"ownerReferences": [{"kind": "DaemonSet", "name": "d", "controller": true}]}});
+        let nothing = json!({"status": {"allocatable": {"cpu": "0"}}});
+        let mut cluster = Cluster::new().node("n0", nothing).pod("p0", "n0", "1", json!({}));
+        for (node, patch) in [
+            ("n1", &json!({})),
+            ("n2", &ended),
+            ("n3", &owned),
+            ("n4", &going(0)),
+            ("n5", &going(3600)),
+        ] {
+            cluster = cluster
+                .node(node, json!({}))
+                .pod(&format!("a-{node}"), node, "300m", json!({}));
+            cluster = cluster.pod(&format!("b-{node}"), node, "500m", patch.clone());
+        }
+        let mut snapshot = cluster.snapshot();
+        let now = NOW.parse().unwrap();
+        let text = |usage: Option<Usage>| usage.map(|usage| usage.cpu.against(0));
+        for (ignored, shares) in [(false, [800, 300, 800, 800, 300]), (true, [800, 300, 300, 800, 300])] {
+            snapshot.settings.ignore_daemon_sets_utilization = ignored;
+            let usages = Usages::new(&snapshot, now);
+            for node in snapshot.node_ids() {
+                assert_eq!(text(usages.of(node)), text(Usage::of(&snapshot, node, now)), "{node:?}");
+            }
+            let used = |node: NodeId| usages.of(node).map(|usage| usage.cpu.used);
+            let used: Vec<_> = snapshot.node_ids().map(used).collect();
+            let expected: Vec<_> = std::iter::once(None).chain(shares.map(Some)).collect();
+            assert_eq!(used, expected);
+        }
+    }
 
     fn share(used: i64, total: i64) -> Share {
         Share {

@@ -1,14 +1,13 @@
-//! Which pods ask for a node, in which order, and which nodes have room.
+//! Which pods ask for a node, and which nodes have room.
 
-use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{INITIALIZE_DEADLINE, JOIN_DEADLINE, PROVISION_DEADLINE, Queue, fill::Weights};
 use crate::{
     plan::Destination,
     planner::Options,
-    snapshot::{ClassId, MachinePhase, NodeId, PodId, Snapshot},
+    snapshot::{ClassId, NodeId, PodId, Snapshot},
     template::Template,
     world::{BinId, World},
 };
@@ -95,14 +94,7 @@ pub(super) fn destinations(world: &mut World<'_>, now: Timestamp) -> Vec<(BinId,
         .collect();
     for id in snapshot.machine_ids() {
         let machine = snapshot.machine(id);
-        let deadline = match (machine.phase, machine.node) {
-            (_, Some(_)) => INITIALIZE_DEADLINE,
-            (MachinePhase::Pending | MachinePhase::Provisioning, None) => PROVISION_DEADLINE,
-            _ => JOIN_DEADLINE,
-        };
-        let late = machine
-            .phase_since
-            .is_some_and(|since| deadline < now.duration_since(since));
+        let late = snapshot.settings.phase_timeouts.are_over(machine, now);
         let to_come = match machine.node {
             Some(node) => is_starting(snapshot, node) && !snapshot.node(node).deleting,
             None => machine.is_coming(),
@@ -140,32 +132,17 @@ pub(super) fn is_starting(snapshot: &Snapshot, id: NodeId) -> bool {
 
 /// Pods that preemption keeps room for: priority, class and node, in ascending priority.
 pub(super) fn nominations(snapshot: &Snapshot) -> Vec<(i32, ClassId, NodeId)> {
-    let mut nominations: Vec<_> = snapshot
-        .pods
-        .iter()
-        .filter(|pod| !pod.bound && !pod.is_terminal() && pod.deletion.is_none())
+    let unbound = snapshot.unbound_pods().iter().map(|id| snapshot.pod(*id));
+    let mut nominations: Vec<_> = unbound
+        .filter(|pod| !pod.is_terminal() && pod.deletion.is_none())
         .filter_map(|pod| Some((snapshot.class_of(pod).priority, pod.class, pod.nominated?)))
         .collect();
     nominations.sort_unstable();
     nominations
 }
 
-/// Pods by class: priority descending, then larger first.
-pub(super) fn queues(snapshot: &Snapshot, asking: &[PodId], weights: &Weights) -> Vec<Queue> {
-    let mut by_class: BTreeMap<ClassId, Vec<PodId>> = BTreeMap::new();
-    for pod in asking {
-        by_class.entry(snapshot.pod(*pod).class).or_default().push(*pod);
-    }
-    let mut queues: Vec<_> = by_class
-        .into_iter()
-        .map(|(class, waiting)| Queue { class, waiting })
-        .collect();
-    queues.sort_by_key(|queue| {
-        (
-            Reverse(snapshot.class(queue.class).priority),
-            Reverse(weights.of(snapshot, queue.class)),
-            queue.class,
-        )
-    });
-    queues
+/// Every pod without a node that has not ended, by namespace and name.
+pub(super) fn pending(snapshot: &Snapshot) -> Vec<PodId> {
+    let waits = |id: &PodId| !snapshot.pod(*id).is_terminal();
+    snapshot.unbound_pods().iter().copied().filter(waits).collect()
 }

@@ -1,41 +1,48 @@
 //! Which nodes to create: pending pods are placed on nodes that exist or are to come, and what is left is packed onto
 //! new nodes of every eligible group and offering at once.
+//!
+//! The steps are here, in order. Who asks is in `demand`, pods by kind in `kinds`, the state of a packing in `packing`,
+//! the choice of the next node in `buy` by the prices of `bound`, what makes a complete packing cheaper in `improve`, what
+//! groups want beside pods in `top_up`, and the words for those left over in `reasons`.
 
+mod bound;
+mod buy;
 mod demand;
-mod fill;
 mod improve;
+mod kinds;
+mod packing;
+mod reasons;
+mod top_up;
 
-use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use self::{
-    demand::{destinations, nominations, not_asking, queues, unusable},
-    fill::{Fill, Weights},
+    buy::{Aim, Shapes},
+    demand::{destinations, nominations, not_asking, pending},
+    kinds::{Kinds, Position},
+    packing::{Packing, StandsFor},
 };
 use crate::{
-    fit::{self, Misfit},
-    options::{Limits, Offers, Refusal},
-    plan::{Creation, Destination, PodReason, PodReport, PodVerdict},
+    options::{Limits, Offers},
+    plan::{Creation, PodReason, PodReport, PodVerdict, Why},
     planner::Options,
-    snapshot::{ClassId, GroupId, PodId},
+    quantity::HourlyPrice,
+    snapshot::{GroupId, PodId, Snapshot},
+    symbol::Symbol,
     template::Template,
-    world::{BinId, World},
+    world::World,
 };
-
-/// How long a VPSieNode may take to a running VM before it no longer counts as capacity.
-pub(crate) const PROVISION_DEADLINE: SignedDuration = SignedDuration::from_mins(10);
-
-/// How long a running VM may take to a Node before it no longer counts as capacity.
-pub(crate) const JOIN_DEADLINE: SignedDuration = SignedDuration::from_mins(15);
-
-/// How long a Node may take to become Ready before it no longer counts as capacity.
-pub(crate) const INITIALIZE_DEADLINE: SignedDuration = SignedDuration::from_mins(20);
 
 /// What scale-up decided.
 #[derive(Clone, Debug)]
 pub(crate) struct ScaleUp {
     pub creations: Vec<Creation>,
+    /// Every pod without a node that has not ended, by namespace and name.
     pub pods: Vec<PodReport>,
     /// The pods that ask for a node, those that fit existing nodes too.
     pub asking: Vec<PodId>,
@@ -43,376 +50,477 @@ pub(crate) struct ScaleUp {
     pub growing: BTreeSet<GroupId>,
     /// What a new node of each group and offering would look like.
     pub templates: Vec<Arc<Template>>,
+    /// What the new nodes could cost at least.
+    pub least_price: HourlyPrice,
 }
 
-/// Pods of one class that still need a place, with the verdicts of those that have one.
-struct Queue {
-    class: ClassId,
-    waiting: Vec<PodId>,
+/// An all-or-nothing group that is left out, with its pods by kind, and why.
+struct Held {
+    pods: Vec<(usize, Vec<Position>)>,
+    reasons: Arc<[PodReason]>,
 }
 
-/// A node that is planned in this run.
-struct NewNode {
-    bin: BinId,
-    offer: usize,
-    pods: Vec<PodId>,
+/// One way to pack.
+#[derive(Clone, Debug)]
+struct Try {
+    /// Kinds that are served before others of their priority.
+    first: BTreeSet<usize>,
+    /// Whether nodes are tried from the last to the first.
+    backwards: bool,
+    aim: Aim,
 }
 
-struct Packer<'w, 's> {
-    world: &'w mut World<'s>,
-    offers: Offers,
-    limits: Limits,
-    weights: Weights,
-    /// Nodes that exist or are to come, most wanted first.
-    existing: Vec<(BinId, Destination)>,
-    new_nodes: Vec<NewNode>,
-    verdicts: BTreeMap<PodId, PodReport>,
-    steps: u64,
-}
+/// How many ways to pack are tried while pods are left that could have a place.
+const TRIES: usize = 6;
+
+/// The same for a cluster of many nodes and kinds of pods.
+const FEW_TRIES: usize = 2;
+
+/// How often pods that are left are tried again after nodes were saved.
+const ROUNDS: usize = 3;
+
+/// How many nodes and kinds together are many.
+const MANY: usize = 2000;
 
 /// Plans creations and leaves every placed pod in the world.
 pub(crate) fn plan_creations(world: &mut World<'_>, options: &Options, now: Timestamp) -> ScaleUp {
     let snapshot = world.snapshot();
-    let mut verdicts = BTreeMap::new();
-    let mut asking = Vec::new();
-    for id in snapshot.pod_ids() {
-        let pod = snapshot.pod(id);
-        if pod.bound || pod.is_terminal() {
-            continue;
-        }
-        match not_asking(snapshot, id, options, now) {
-            Some((reason, message)) => {
-                let reasons = [PodReason {
-                    group: None,
-                    offering: None,
-                    node: None,
-                    reason: reason.to_owned(),
-                    message,
-                }];
-                let report = PodReport {
-                    pod: id,
-                    verdict: PodVerdict::Ignored,
-                    reasons: Arc::new(reasons),
-                };
-                verdicts.insert(id, report);
-            }
-            None => asking.push(id),
-        }
-    }
+    let pending = pending(snapshot);
+    let (mut reports, asking) = sort_out(snapshot, &pending, options, now);
     let offers = Offers::new(snapshot, now);
-    let limits = Limits::new(snapshot);
     let existing = destinations(world, now);
-    let weights = Weights::new(snapshot, &asking);
-    let mut packer = Packer {
-        world,
-        offers,
-        limits,
-        weights,
-        existing,
-        new_nodes: Vec::new(),
-        verdicts,
-        steps: 0,
-    };
-    let mut queues = queues(snapshot, &asking, &packer.weights);
-    packer.count_possible_domains();
-    packer.place_on_existing(&mut queues);
-    packer.pack_new_nodes(&mut queues);
-    packer.drop_needless_nodes();
-    packer.right_size();
-    packer.top_up_to_minimum();
-    packer.finish(asking)
+    let kinds = Kinds::new(snapshot, &pending, &asking, |pod| {
+        let since = pod.unschedulable.and_then(|unschedulable| unschedulable.since);
+        offers.waited(since.filter(|_| !options.ignore_timers), now)
+    });
+    let mut packing = Packing::new(world, kinds, offers, Limits::new(snapshot), existing);
+    packing.count_possible_domains();
+    let shapes = Shapes::new(&packing);
+    let mut held = Vec::new();
+    let start = packing.mark();
+    let mut least_price = packing.pack(&shapes);
+    while let Some(group) = packing.incomplete_group() {
+        held.push(packing.hold(group, start));
+        least_price = packing.pack(&shapes);
+    }
+    packing.improve(&shapes);
+    // What was saved may be what pods are left for.
+    for _ in 0..ROUNDS {
+        let left = packing.left();
+        packing.buy_all(&shapes, Aim::Chain);
+        if left == packing.left() {
+            break;
+        }
+        packing.improve(&shapes);
+    }
+    packing.top_up(now);
+    // Scale-down asks where pods can go now.
+    packing.world.remove_possible_domains();
+    let creations = packing.report(&pending, &mut reports, held);
+    let growing = growing(snapshot, &creations);
+    let templates = packing.offers.list.into_iter().filter_map(|offer| offer.template);
+    ScaleUp {
+        creations,
+        pods: reports.into_iter().flatten().collect(),
+        asking: asking
+            .iter()
+            .filter_map(|position| pending.get(*position as usize).copied())
+            .collect(),
+        growing,
+        templates: templates.collect(),
+        least_price: HourlyPrice::from_nanos(least_price),
+    }
 }
 
-impl Packer<'_, '_> {
+/// The positions of the pods that ask, and the reports on those that do not.
+fn sort_out(
+    snapshot: &Snapshot,
+    pending: &[PodId],
+    options: &Options,
+    now: Timestamp,
+) -> (Vec<Option<PodReport>>, Vec<Position>) {
+    let mut reports = Vec::with_capacity(pending.len());
+    let mut asking = Vec::with_capacity(pending.len());
+    let unready = unready_groups(snapshot, pending, options, now);
+    // Many pods do not ask for the same reason.
+    let mut known: BTreeMap<(&'static str, String), Arc<[PodReason]>> = BTreeMap::new();
+    for (position, id) in (0..).zip(pending.iter().copied()) {
+        let waits = || {
+            let pod = snapshot.pod(id);
+            let group = (pod.namespace, pod.pod_group?);
+            unready.contains(&group).then(|| {
+                let name = format!("{}/{}", snapshot.text(group.0), snapshot.text(group.1));
+                let message =
+                    format!("pod group {name} is placed as a whole, and not all of its pods ask for a node yet");
+                ("PodGroupIncomplete", message)
+            })
+        };
+        let Some((reason, message)) = not_asking(snapshot, id, options, now).or_else(waits) else {
+            asking.push(position);
+            reports.push(None);
+            continue;
+        };
+        let why = Why::Rule(reason, message.as_str().into());
+        let reasons = known.entry((reason, message)).or_insert_with(|| {
+            Arc::new([PodReason {
+                group: None,
+                offering: None,
+                node: None,
+                why,
+            }])
+        });
+        reports.push(Some(PodReport {
+            pod: id,
+            verdict: PodVerdict::Ignored,
+            reasons: Arc::clone(reasons),
+        }));
+    }
+    (reports, asking)
+}
+
+/// All-or-nothing groups with a pod that does not ask for a node yet. To serve the others would cut the group in two.
+fn unready_groups(
+    snapshot: &Snapshot,
+    pending: &[PodId],
+    options: &Options,
+    now: Timestamp,
+) -> BTreeSet<(Symbol, Symbol)> {
+    let group = |id: &PodId| {
+        let pod = snapshot.pod(*id);
+        let group = pod.pod_group.filter(|_| pod.deletion.is_none())?;
+        not_asking(snapshot, *id, options, now)?;
+        Some((pod.namespace, group))
+    };
+    pending.iter().filter_map(group).collect()
+}
+
+/// Groups that have a node to come or get one.
+fn growing(snapshot: &Snapshot, creations: &[Creation]) -> BTreeSet<GroupId> {
+    let coming = snapshot.machines.iter().filter(|machine| machine.is_coming());
+    let coming = coming.filter_map(|machine| machine.group);
+    coming.chain(creations.iter().map(|creation| creation.group)).collect()
+}
+
+impl Default for Try {
+    fn default() -> Self {
+        Self {
+            first: BTreeSet::new(),
+            backwards: false,
+            aim: Aim::Chain,
+        }
+    }
+}
+
+impl Try {
+    /// The way to try after this one, which had this number.
+    fn following(&self, number: usize, limited: bool) -> Self {
+        Self {
+            first: self.first.clone(),
+            backwards: number % 2 == 1,
+            aim: if limited && number / 2 % 2 == 0 {
+                Aim::Room
+            } else {
+                Aim::Chain
+            },
+        }
+    }
+}
+
+impl Packing<'_, '_> {
     /// Every datacenter in which a node could be added is a domain for pods that could use the node, so that a spread
     /// Deployment is spread from the first node on.
     fn count_possible_domains(&mut self) {
-        for index in 0..self.offers.list.len() {
-            if let Some((group, template)) = self.open_offer(index)
-                && self.limits.has_room(group)
-            {
-                self.world.add_possible_domains(&template);
+        let open = self
+            .offers
+            .list
+            .iter()
+            .filter(|offer| offer.refusal.is_none() && self.limits.has_room(offer.group));
+        let open: Vec<_> = open.filter_map(|offer| offer.template.as_deref()).collect();
+        self.world.add_possible_domains(&open);
+    }
+
+    /// Places every pod that can be placed. Gives the least that the new nodes could cost, in nano-units per hour.
+    ///
+    /// When pods are left that could have a place, other orders are tried: those that were left first, nodes from the
+    /// last to the first, and new nodes chosen for their room where their number is what is short.
+    fn pack(&mut self, shapes: &Shapes) -> i64 {
+        self.first.fill(false);
+        let start = self.mark();
+        let tries = if self.spots.len() + self.kinds.list.len() < MANY {
+            TRIES
+        } else {
+            FEW_TRIES
+        };
+        let mut best: Option<(Vec<usize>, i64, Try)> = None;
+        let mut next = Try::default();
+        let mut least_price = 0;
+        for number in 0..=tries {
+            let last = number == tries;
+            if let (true, Some((.., of_best))) = (last, &best) {
+                next = of_best.clone();
             }
+            least_price = self.pack_once(shapes, &next);
+            let left = self.left();
+            if last || left.iter().all(|count| *count == 0) {
+                break;
+            }
+            let price = self.planned_price();
+            let better = best
+                .as_ref()
+                .is_none_or(|(of_best, of_price, _)| (&left, price) < (of_best, *of_price));
+            let limited =
+                (0..self.kinds.list.len()).any(|kind| self.waiting(kind) != 0 && self.is_limited(shapes, kind));
+            let mut following = next.following(number, limited);
+            for kind in (0..self.kinds.list.len()).filter(|kind| self.waiting(*kind) != 0) {
+                following.first.insert(kind);
+            }
+            if better {
+                best = Some((left, price, next.clone()));
+            }
+            self.rewind(start);
+            if number == 0 && !self.may_do_better(shapes, &following.first) {
+                // Whatever the order, these pods have no place.
+                self.pack_once(shapes, &Try::default());
+                break;
+            }
+            next = following;
         }
+        least_price
+    }
+
+    fn pack_once(&mut self, shapes: &Shapes, order: &Try) -> i64 {
+        for (index, first) in self.first.iter_mut().enumerate() {
+            *first = order.first.contains(&index);
+        }
+        if order.backwards {
+            self.turn_round();
+        }
+        self.start_over();
+        self.place_on_existing();
+        let least_price = self.least_price(shapes);
+        self.buy_all(shapes, order.aim);
+        least_price
+    }
+
+    /// Undoes a whole packing.
+    fn rewind(&mut self, start: packing::Mark) {
+        self.rollback(start);
+        if self.turned {
+            self.turn_round();
+        }
+    }
+
+    /// Whether one of these kinds, none of which is placed, has room on a node as it is or on a new one.
+    fn may_do_better(&mut self, shapes: &Shapes, kinds: &BTreeSet<usize>) -> bool {
+        kinds.iter().any(|kind| {
+            let class = self.class(*kind);
+            let size = self.kinds.list.get(*kind).map_or(0, |kind| kind.size);
+            self.may_buy(shapes, *kind)
+                || self.roomy_spots(size).into_iter().any(|spot| {
+                    let bin = self.spots.get(spot).map(|spot| spot.bin);
+                    let misfit = bin.and_then(|bin| self.world.misfit(class, bin));
+                    misfit.is_none_or(|misfit| !misfit.is_lasting())
+                })
+        })
+    }
+
+    fn planned_price(&self) -> i64 {
+        let planned = self.planned_spots().filter_map(|spot| self.planned(spot));
+        planned.map(|(_, _, template)| template.hourly_price.nanos()).sum()
+    }
+
+    /// The kinds in the order in which they are served: by priority; within one, those that were left before, then pods
+    /// that need a node of their own, because these nodes are there anyway for others, then larger first.
+    fn order(&self, own_nodes_first: bool) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.kinds.list.len()).collect();
+        order.sort_by_key(|kind| {
+            let first = self.first.get(*kind).copied().unwrap_or(false);
+            let entry = self.kinds.list.get(*kind);
+            entry.map(|entry| {
+                let shares = entry.exclusive.is_none() && own_nodes_first;
+                (std::cmp::Reverse(entry.priority), !first, shares, *kind)
+            })
+        });
+        order
     }
 
     /// First fit, by priority: nodes that exist before nodes to come.
-    fn place_on_existing(&mut self, queues: &mut [Queue]) {
-        let snapshot = self.world.snapshot();
-        let mut nominated = nominations(snapshot);
-        for queue in queues {
-            let priority = snapshot.class(queue.class).priority;
+    fn place_on_existing(&mut self) {
+        let mut nominated = nominations(self.snapshot);
+        for kind in self.order(false) {
+            let priority = self.kinds.list.get(kind).map_or(0, |kind| kind.priority);
             // A nominated pod keeps its room against pods of its own or a lower priority.
             while let Some((_, class, node)) = nominated.pop_if(|(of_nominee, ..)| priority <= *of_nominee) {
-                self.world.place(class, BinId::from(node));
+                self.occupy(class, node);
             }
-            let mut waiting = Vec::new();
-            // Nodes before this one stay full for the class.
-            let mut start = 0;
-            for pod in std::mem::take(&mut queue.waiting) {
-                let mut found = None;
-                for (index, (bin, destination)) in self.existing.iter().enumerate().skip(start) {
-                    match self.world.misfit(queue.class, *bin) {
-                        None => {
-                            found = Some((*bin, *destination));
-                            break;
-                        }
-                        Some(misfit) if index == start && misfit.is_lasting() => start += 1,
-                        Some(_) => {}
-                    }
-                }
-                match found {
-                    Some((bin, destination)) => {
-                        self.world.place(queue.class, bin);
-                        self.verdicts.insert(pod, fits_existing(pod, destination));
-                    }
-                    None => waiting.push(pod),
-                }
-            }
-            queue.waiting = waiting;
+            self.first_fit(kind);
         }
         for (_, class, node) in nominated {
-            self.world.place(class, BinId::from(node));
+            self.occupy(class, node);
         }
     }
 
-    /// Serves the largest waiting pod first: the best offer that fits it is bought and filled with whatever else fits.
-    /// Pods that wait for others to be placed get another turn when something was.
-    fn pack_new_nodes(&mut self, queues: &mut [Queue]) {
-        let waiting = |queues: &[Queue]| queues.iter().map(|queue| queue.waiting.len()).sum::<usize>();
-        for index in 0..queues.len() {
-            self.serve(queues, index);
+    /// Buys nodes for what is left.
+    fn buy_all(&mut self, shapes: &Shapes, aim: Aim) {
+        let order = self.order(true);
+        for kind in order.iter().copied() {
+            self.serve(shapes, kind, aim);
         }
+        // Pods that wait for others to be placed get another turn when something was.
+        let regaining: Vec<usize> = order.into_iter().filter(|kind| self.regains(*kind)).collect();
         loop {
-            let before = waiting(queues);
-            for index in 0..queues.len() {
-                if queues
-                    .get(index)
-                    .is_some_and(|queue| self.world.may_regain_room(queue.class))
-                {
-                    self.serve(queues, index);
-                }
+            let waiting = |packing: &Self| -> usize { regaining.iter().map(|kind| packing.waiting(*kind)).sum() };
+            let before = waiting(self);
+            for kind in regaining.iter().copied() {
+                self.serve(shapes, kind, aim);
             }
-            if before == waiting(queues) {
+            if before == waiting(self) {
                 break;
             }
         }
-        for queue in queues {
-            if queue.waiting.is_empty() {
-                continue;
-            }
-            let rejected = self.rejections(queue.class, true);
-            for pod in std::mem::take(&mut queue.waiting) {
-                let reasons = Arc::clone(&rejected);
-                self.verdicts.insert(
-                    pod,
-                    PodReport {
-                        pod,
-                        verdict: PodVerdict::Unschedulable,
-                        reasons,
-                    },
-                );
+    }
+
+    /// Finds places for the pods of one kind until there is none for the next of them.
+    fn serve(&mut self, shapes: &Shapes, kind: usize, aim: Aim) {
+        while self.waiting(kind) != 0 {
+            self.first_fit(kind);
+            if self.waiting(kind) == 0 || !self.buy(shapes, kind, aim) {
+                return;
             }
         }
     }
 
-    /// Finds places for the pods of one queue until there is none for the next of them.
-    fn serve(&mut self, queues: &mut [Queue], index: usize) {
-        loop {
-            self.fill_up(queues, index);
-            if queues.get(index).is_none_or(|queue| queue.waiting.is_empty()) {
-                return;
+    /// How many pods have no place, by priority, the highest first.
+    fn left(&self) -> Vec<usize> {
+        let mut left: Vec<(i32, usize)> = Vec::new();
+        for kind in &self.kinds.list {
+            match left.last_mut() {
+                Some((priority, count)) if *priority == kind.priority => *count += kind.waiting.len(),
+                _ => left.push((kind.priority, kind.waiting.len())),
             }
-            let Some(fill) = self.best_fill(queues, index) else {
-                return;
-            };
-            self.buy(queues, &fill);
         }
+        left.into_iter().map(|(_, count)| count).collect()
     }
 
-    /// Puts pods whose place depends on where other pods are on nodes that they did not fit before.
-    fn fill_up(&mut self, queues: &mut [Queue], index: usize) {
-        let Some(queue) = queues
-            .get_mut(index)
-            .filter(|queue| self.world.may_regain_room(queue.class))
-        else {
-            return;
+    /// An all-or-nothing group of which some pods have a place and others have none: the least important one.
+    fn incomplete_group(&self) -> Option<(Symbol, Symbol)> {
+        let waiting: Vec<(Symbol, Symbol)> = (self.kinds.list.iter())
+            .filter(|kind| !kind.waiting.is_empty())
+            .filter_map(|kind| kind.pod_group)
+            .collect();
+        if waiting.is_empty() {
+            return None;
+        }
+        let mut placed = BTreeSet::new();
+        for pod in self.spots.iter().flat_map(|spot| &spot.pods) {
+            placed.extend(self.kinds.list.get(pod.kind as usize).and_then(|kind| kind.pod_group));
+        }
+        waiting.into_iter().rev().find(|group| placed.contains(group))
+    }
+
+    /// Leaves an all-or-nothing group out: undoes the packing and takes its pods off those that wait.
+    fn hold(&mut self, group: (Symbol, Symbol), start: packing::Mark) -> Held {
+        let of_group: Vec<usize> = (0..self.kinds.list.len())
+            .filter(|kind| {
+                self.kinds
+                    .list
+                    .get(*kind)
+                    .is_some_and(|kind| kind.pod_group == Some(group))
+            })
+            .collect();
+        let left: usize = of_group.iter().map(|kind| self.waiting(*kind)).sum();
+        let first = of_group.iter().copied().find(|kind| self.waiting(*kind) != 0);
+        let why = first.map(|kind| self.why_left(kind));
+        self.rewind(start);
+        let mut pods = Vec::new();
+        for kind in of_group {
+            if let Some(entry) = self.kinds.list.get_mut(kind) {
+                pods.push((kind, std::mem::take(&mut entry.waiting)));
+            }
+        }
+        let all: usize = pods.iter().map(|(_, pods)| pods.len()).sum();
+        let name = format!("{}/{}", self.snapshot.text(group.0), self.snapshot.text(group.1));
+        let message =
+            format!("pod group {name} is placed as a whole or not at all: {left} of its {all} pods have no place");
+        let whole = PodReason {
+            group: None,
+            offering: None,
+            node: None,
+            why: Why::Rule("PodGroupIncomplete", message.into()),
         };
-        while let Some(pod) = queue.waiting.first().copied() {
-            let fits = |bin: &BinId| self.world.misfit(queue.class, *bin).is_none();
-            if let Some(node) = self.new_nodes.iter_mut().find(|node| fits(&node.bin)) {
-                self.world.place(queue.class, node.bin);
-                node.pods.push(pod);
-            } else if let Some((bin, destination)) = self.existing.iter().find(|(bin, _)| fits(bin)) {
-                self.world.place(queue.class, *bin);
-                self.verdicts.insert(pod, fits_existing(pod, *destination));
-            } else {
-                return;
-            }
-            queue.waiting.remove(0);
+        let others = why.iter().flat_map(|why| why.iter().cloned());
+        Held {
+            pods,
+            reasons: std::iter::once(whole).chain(others).collect::<Vec<_>>().into(),
         }
     }
 
-    fn top_up_to_minimum(&mut self) {
-        for group in self.world.snapshot().group_ids() {
-            while self.limits.below_minimum(group) && self.limits.has_room(group) {
-                let open = (0..self.offers.list.len())
-                    .filter(|index| self.open_offer(*index).is_some_and(|(of_group, _)| of_group == group));
-                let empty = |offer| Fill {
-                    offer,
-                    counts: Vec::new(),
-                    pods: 0,
-                    value: 0,
-                    waste: 0,
-                };
-                let fills = open.map(empty).collect();
-                let Some(fill) = self.choose(fills) else { break };
-                let Some((_, template)) = self.open_offer(fill.offer) else {
-                    break;
-                };
-                let bin = self.world.add(&template);
-                self.limits.take(group);
-                self.new_nodes.push(NewNode {
-                    bin,
-                    offer: fill.offer,
-                    pods: Vec::new(),
+    /// The nodes to create, with a report on every pod that asked.
+    fn report(&mut self, pending: &[PodId], reports: &mut [Option<PodReport>], held: Vec<Held>) -> Vec<Creation> {
+        let nothing: Arc<[PodReason]> = Arc::new([]);
+        let mut tell = |position: Position, verdict: PodVerdict, reasons: &Arc<[PodReason]>| {
+            let at = position as usize;
+            if let (Some(report), Some(pod)) = (reports.get_mut(at), pending.get(at).copied()) {
+                *report = Some(PodReport {
+                    pod,
+                    verdict,
+                    reasons: Arc::clone(reasons),
                 });
             }
+        };
+        for Held { pods, reasons } in held {
+            for position in pods.into_iter().flat_map(|(_, pods)| pods) {
+                tell(position, PodVerdict::Unschedulable, &reasons);
+            }
         }
-    }
-
-    fn finish(mut self, asking: Vec<PodId>) -> ScaleUp {
-        let snapshot = self.world.snapshot();
-        // Scale-down asks where pods can go now.
-        self.world.remove_possible_domains();
-        let mut growing: BTreeSet<GroupId> = snapshot
-            .machines
-            .iter()
-            .filter(|machine| machine.is_coming())
-            .filter_map(|machine| machine.group)
-            .collect();
-        let mut creations = Vec::with_capacity(self.new_nodes.len());
-        let mut rejections: BTreeMap<ClassId, Arc<[PodReason]>> = BTreeMap::new();
-        for mut node in std::mem::take(&mut self.new_nodes) {
-            let Some((group, template)) = self.open_offer(node.offer) else {
+        for kind in 0..self.kinds.list.len() {
+            if self.waiting(kind) == 0 {
+                continue;
+            }
+            let reasons = self.why_left(kind);
+            for position in self.kinds.list.get(kind).map_or(&[][..], |kind| &kind.waiting) {
+                tell(*position, PodVerdict::Unschedulable, &reasons);
+            }
+        }
+        let mut creations = Vec::new();
+        // What a pod lacks elsewhere depends on its size and look alone.
+        let mut elsewhere: BTreeMap<(usize, usize), Arc<[PodReason]>> = BTreeMap::new();
+        for spot in std::mem::take(&mut self.spots).into_iter().filter(|spot| spot.open) {
+            let offer = match spot.stands_for {
+                StandsFor::Existing(destination) => {
+                    for placed in spot.pods {
+                        tell(placed.position, PodVerdict::FitsExisting(destination), &nothing);
+                    }
+                    continue;
+                }
+                StandsFor::New(offer) => offer,
+            };
+            let Some((group, template)) = self.offers.list.get(offer).and_then(|offer| {
+                let template = Arc::clone(offer.template.as_ref()?);
+                Some((offer.group, template))
+            }) else {
                 continue;
             };
-            node.pods.sort_unstable();
-            for pod in &node.pods {
-                let class = snapshot.pod(*pod).class;
-                let reasons = rejections.entry(class).or_insert_with(|| self.rejections(class, false));
-                let report = PodReport {
-                    pod: *pod,
-                    verdict: PodVerdict::TriggersScaleUp(creations.len()),
-                    reasons: Arc::clone(reasons),
-                };
-                self.verdicts.insert(*pod, report);
+            let mut positions = Vec::with_capacity(spot.pods.len());
+            for placed in spot.pods {
+                let kind = placed.kind as usize;
+                let alike = self.kinds.list.get(kind).map_or((0, 0), |kind| (kind.size, kind.look));
+                let reasons = elsewhere.entry(alike).or_insert_with(|| self.why_elsewhere(kind));
+                tell(placed.position, PodVerdict::TriggersScaleUp(creations.len()), reasons);
+                positions.push(placed.position);
             }
-            growing.insert(group);
+            positions.sort_unstable();
+            let pods = positions
+                .iter()
+                .filter_map(|position| pending.get(*position as usize).copied());
             creations.push(Creation {
                 group,
                 offering: template.offering.clone(),
                 datacenter: template.datacenter.clone(),
                 hourly_price: template.hourly_price,
-                pods: node.pods,
+                pods: pods.collect(),
             });
         }
-        ScaleUp {
-            creations,
-            pods: self.verdicts.into_values().collect(),
-            asking,
-            growing,
-            templates: self
-                .offers
-                .list
-                .into_iter()
-                .filter_map(|offer| offer.template)
-                .collect(),
-        }
-    }
-
-    /// For every group and offering that cannot take a pod of this class on a new node: the one decisive reason. With
-    /// `waits`, that is one more pod than was placed, and there is a reason for every node too.
-    fn rejections(&mut self, class: ClassId, waits: bool) -> Arc<[PodReason]> {
-        let snapshot = self.world.snapshot();
-        let mut reasons = Vec::new();
-        for offer in &self.offers.list {
-            let refusal = match (&offer.refusal, &offer.template) {
-                (Some(refusal), _) => Some(refusal.clone()),
-                (None, Some(template)) => {
-                    let symbols = &snapshot.symbols;
-                    new_node_misfit(self.world, class, template, waits).map_or_else(
-                        || self.limits.refusal(offer.group),
-                        |misfit| {
-                            let message = format!("a new {} node: {}", template.offering, misfit.text(symbols));
-                            Some(Refusal {
-                                reason: misfit.group_reason(symbols),
-                                message,
-                                whole_group: false,
-                            })
-                        },
-                    )
-                }
-                (None, None) => None,
-            };
-            if let Some(Refusal {
-                reason,
-                message,
-                whole_group,
-            }) = refusal
-            {
-                let offering = (!whole_group).then(|| offer.offering.clone());
-                let reason = PodReason {
-                    group: Some(offer.group),
-                    offering,
-                    node: None,
-                    reason,
-                    message,
-                };
-                if !reasons.contains(&reason) {
-                    reasons.push(reason);
-                }
-            }
-        }
-        if waits {
-            reasons.extend(snapshot.node_ids().filter_map(|node| {
-                let (reason, message) = unusable(snapshot, node).or_else(|| {
-                    let misfit = self.world.misfit(class, BinId::from(node))?;
-                    Some((misfit.plugin(), misfit.text(&snapshot.symbols).to_string()))
-                })?;
-                Some(PodReason {
-                    group: None,
-                    offering: None,
-                    node: Some(node),
-                    reason: reason.to_owned(),
-                    message,
-                })
-            }));
-        }
-        reasons.into()
-    }
-}
-
-/// Why a new node cannot take a pod: one more than was placed when it waits, else one of those that were placed, which
-/// constraints between pods would take for a second one.
-fn new_node_misfit(world: &mut World<'_>, class: ClassId, template: &Arc<Template>, waits: bool) -> Option<Misfit> {
-    let snapshot = world.snapshot();
-    if !waits {
-        let view = template.view(&template.daemons);
-        return fit::misfit(snapshot.class(class), &view, &snapshot.well_known, &snapshot.symbols);
-    }
-    let mark = world.mark();
-    let bin = world.add(template);
-    let misfit = world.misfit(class, bin);
-    world.rollback(mark);
-    misfit
-}
-
-/// The report on a pod that has room on a node that exists or is to come.
-fn fits_existing(pod: PodId, destination: Destination) -> PodReport {
-    PodReport {
-        pod,
-        verdict: PodVerdict::FitsExisting(destination),
-        reasons: Arc::new([]),
+        creations
     }
 }

@@ -86,12 +86,16 @@ impl Case {
 
     /// The decision, which has to keep every invariant.
     pub(crate) fn plan(&self) -> PlanDocument {
+        self.plan_with(&Options::default(), NOW)
+    }
+
+    /// The decision with options at some time, which has to keep every invariant too.
+    pub(crate) fn plan_with(&self, options: &Options, now: &str) -> PlanDocument {
         let snapshot = self.snapshot();
-        let options = Options::default();
-        let plan = planner::plan(&snapshot, &options, NOW.parse().unwrap());
+        let plan = planner::plan(&snapshot, options, now.parse().unwrap());
         let violations = check(&snapshot, &plan);
         assert!(violations.is_empty(), "{violations:#?}\n{plan:#?}");
-        let again = planner::plan(&snapshot, &options, NOW.parse().unwrap());
+        let again = planner::plan(&snapshot, options, now.parse().unwrap());
         assert_eq!(plan, again, "the same input gives the same plan");
         PlanDocument::new(&snapshot, &plan)
     }

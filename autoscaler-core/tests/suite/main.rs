@@ -4,6 +4,8 @@
 
 mod case;
 mod constraints;
+mod explain;
+mod limits;
 mod purity;
 mod scale_down;
 mod scale_up;

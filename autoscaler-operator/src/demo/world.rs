@@ -41,6 +41,7 @@ use vpsie_client::mock::{MockConfig, MockServer, MockVpsie};
 use super::machines::Machines;
 use crate::{
     command::Failure,
+    explain::answer::Explainer,
     operate::Settings,
     serve::Health,
     vpsie::{self, VpsieAccess},
@@ -177,6 +178,7 @@ impl World {
             list_interval: SignedDuration::from_secs(5),
             clock: Arc::clone(&self.clock),
             observer: None,
+            explainer: Explainer::default(),
         };
         Ok((clients, provider, settings))
     }

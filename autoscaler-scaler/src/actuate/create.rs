@@ -35,15 +35,6 @@ const HOSTNAME_LIMIT: usize = 63;
 /// Names to try when one is taken.
 const NAME_ATTEMPTS: usize = 5;
 
-/// An order that the provider refused.
-#[derive(Clone, Debug)]
-pub(super) struct Refusal {
-    pub group: Key,
-    pub offering: String,
-    pub reason: &'static str,
-    pub message: String,
-}
-
 /// Why no create request can be made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RequestError {

@@ -108,10 +108,7 @@ pub(super) fn load(
     for &id in snapshot.pods_on(node) {
         let pod = snapshot.pod(id);
         let leaving = pod.deletion.is_some();
-        let key = (
-            snapshot.text(pod.namespace).to_owned(),
-            snapshot.text(pod.name).to_owned(),
-        );
+        let key = (snapshot.text(pod.namespace).to_owned(), pod.name.to_string());
         let Some(manifest) = cluster.pods.get(&key) else {
             continue;
         };

@@ -1,33 +1,24 @@
-//! NodeGroups: finalizer, deletion, back-offs and status.
+//! NodeGroups: finalizer, deletion and status.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::{
-    Api, Resource as _, ResourceExt as _,
+    Api, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
 };
 use serde_json::json;
 
-use super::{Actuator, TickReport, create::Refusal, join, record};
+use super::{Actuator, TickReport, backoff, join, record};
 use crate::{
     api::{
-        self, NodeGroup, NodeGroupStatus, NodeInfo, Phase, ScaleUpBackoff, VPSieNode,
+        self, NodeGroup, NodeGroupStatus, NodeInfo, Phase, VPSieNode,
         conditions::{node_group as condition, reason, set_condition},
         labels,
     },
     events::REPORTER,
     index::{Cluster, Key, key_of},
 };
-
-/// How long an offering is left alone after its first failure; each further one doubles it.
-const FIRST_BACKOFF: SignedDuration = SignedDuration::from_mins(5);
-
-/// The longest time that an offering is left alone.
-const LONGEST_BACKOFF: SignedDuration = SignedDuration::from_mins(30);
-
-/// How long a failure is remembered.
-const BACKOFF_MEMORY: SignedDuration = SignedDuration::from_hours(3);
 
 /// The most nodes that a status lists.
 const NODES_LIMIT: usize = 2000;
@@ -121,43 +112,6 @@ impl Actuator {
         Ok(())
     }
 
-    /// Records the orders that the provider refused, so that the next decision leaves those offerings alone.
-    pub(super) async fn record_refusals(&self, refusals: &[Refusal], now: Timestamp, report: &mut TickReport) {
-        // Several refusals of one offering in one tick are one failure.
-        let mut by_group: BTreeMap<&Key, BTreeMap<&str, &Refusal>> = BTreeMap::new();
-        for refusal in refusals {
-            by_group
-                .entry(&refusal.group)
-                .or_default()
-                .insert(&refusal.offering, refusal);
-        }
-        let cluster = self.index.cluster();
-        for (key, refusals) in by_group {
-            let Some(group) = cluster.groups.get(key).map(|group| &group.object) else {
-                continue;
-            };
-            let result = self
-                .write_group_status(group, |status| {
-                    for refusal in refusals.values() {
-                        back_off(&mut status.scale_up_backoffs, refusal, now);
-                    }
-                })
-                .await;
-            if let Err(error) = result {
-                report.problem(describe(key), "record a refused order", error.to_string());
-            }
-            for refusal in refusals.values() {
-                let note = format!(
-                    "the provider refused offering {}: {}",
-                    refusal.offering, refusal.message
-                );
-                self.events
-                    .warning(&group.object_ref(&()), "ScaleUp", refusal.reason, note)
-                    .await;
-            }
-        }
-    }
-
     /// Writes the status of every managed group that differs.
     pub(super) async fn keep_group_status(&self, shrunk: &BTreeSet<Key>, now: Timestamp, report: &mut TickReport) {
         let cluster = self.index.cluster();
@@ -211,35 +165,6 @@ impl Actuator {
     }
 }
 
-/// Notes one more failure of an offering, and forgets old ones.
-fn back_off(backoffs: &mut Vec<ScaleUpBackoff>, refusal: &Refusal, now: Timestamp) {
-    let is_old = |backoff: &ScaleUpBackoff| {
-        backoff
-            .last_failure
-            .as_ref()
-            .is_none_or(|time| BACKOFF_MEMORY < now.duration_since(time.0))
-    };
-    backoffs.retain(|backoff| !is_old(backoff));
-    let earlier = backoffs
-        .iter()
-        .find(|backoff| backoff.offering == refusal.offering)
-        .map_or(0, |b| b.failures);
-    let doublings = u32::try_from(earlier).unwrap_or(0).min(10);
-    let wait = FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF);
-    let mut message = refusal.message.clone();
-    message.truncate((0..=1024).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0));
-    backoffs.retain(|backoff| backoff.offering != refusal.offering);
-    backoffs.push(ScaleUpBackoff {
-        offering: refusal.offering.clone(),
-        until: now.checked_add(wait).ok().map(api::time),
-        failures: earlier.saturating_add(1),
-        last_failure: Some(api::time(now)),
-        reason: Some(refusal.reason.to_owned()),
-        message: Some(message),
-    });
-    backoffs.sort_by(|a, b| a.offering.cmp(&b.offering));
-}
-
 fn describe_group(
     status: &mut NodeGroupStatus,
     group: &NodeGroup,
@@ -286,6 +211,7 @@ fn describe_group(
         (0, _) => (true, reason::SCALING_DOWN),
         _ => (true, reason::SCALING_UP),
     };
+    backoff::forget_old(&mut status.scale_up_backoffs, now);
     let in_backoff = status
         .scale_up_backoffs
         .iter()
@@ -296,8 +222,9 @@ fn describe_group(
                 .reason
                 .clone()
                 .unwrap_or_else(|| reason::VPSIE_API_ERROR.to_owned());
-            let message = backoff.message.clone().unwrap_or_default();
-            (true, why, format!("offering {}: {message}", backoff.offering))
+            let until = backoff.until.as_ref().map(|time| time.0);
+            let message = backoff.message.as_deref().unwrap_or_default();
+            (true, why, backoff::sentence(&backoff.offering, until, message))
         }
         None if 0 < broken => (
             true,
@@ -335,34 +262,6 @@ fn describe_group(
     }
 }
 
-fn describe(key: &Key) -> String {
+pub(super) fn describe(key: &Key) -> String {
     format!("NodeGroup {}/{}", key.0, key.1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn back_offs_double_and_are_forgotten() {
-        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        let refusal = Refusal {
-            group: ("ns".into(), "g".into()),
-            offering: "small".into(),
-            reason: "QuotaExceeded",
-            message: "no more".into(),
-        };
-        let mut list = Vec::new();
-        let mut now = start;
-        let mut waits = Vec::new();
-        for _ in 0..5 {
-            back_off(&mut list, &refusal, now);
-            waits.push(list[0].until.as_ref().unwrap().0.duration_since(now).as_secs() / 60);
-            now += SignedDuration::from_mins(40);
-        }
-        assert_eq!(waits, [5, 10, 20, 30, 30]);
-        assert_eq!((list.len(), list[0].failures), (1, 5));
-        back_off(&mut list, &refusal, now + SignedDuration::from_hours(4));
-        assert_eq!(list[0].failures, 1);
-    }
 }

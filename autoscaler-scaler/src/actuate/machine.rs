@@ -14,7 +14,9 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{
-    Actuator, Fact, Tick, create, describe, drain,
+    Actuator, Fact, Tick,
+    backoff::Setback,
+    describe, drain,
     drain::Evicted,
     join,
     observe::{NodeSource, Seen, began, deadlines},
@@ -284,11 +286,12 @@ impl Actuator {
                         machine.namespace().unwrap_or_default(),
                         machine.spec.node_group_name.clone(),
                     );
-                    collected.refusals.push(create::Refusal {
+                    collected.refusals.push(Setback {
                         group: key,
                         offering,
-                        reason,
+                        reason: reason.to_owned(),
                         message: error.message,
+                        at: tick.now(),
                     });
                     return CreateReply::Refused;
                 }

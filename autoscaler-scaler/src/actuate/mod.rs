@@ -8,8 +8,10 @@
 //!
 //! This file has the public types and the tick. `machine` carries one VPSieNode on, `observe` looks at what the state
 //! machine needs to see, `record` reads and writes its status, `vms` judges the provider's list; `create`, `join`,
-//! `drain` and `remove` are the effects, `group` keeps NodeGroups and `orphans` what belongs to no VPSieNode.
+//! `drain` and `remove` are the effects, `group` keeps NodeGroups, `backoff` what cannot be had for them, and `orphans` looks
+//! after what belongs to no VPSieNode.
 
+mod backoff;
 mod create;
 mod drain;
 mod group;
@@ -84,7 +86,7 @@ pub struct Actuator {
 pub struct TickReport {
     /// When to come back at the latest; `None` when nothing is under way.
     pub wake_after: Option<Duration>,
-    /// Whether a new decision is due at once, because the provider refused what the last one wanted.
+    /// Whether a new decision is due at once, because what an earlier one wanted cannot be had.
     pub replan: bool,
     /// What happened, for metrics.
     pub facts: Vec<Fact>,
@@ -193,7 +195,7 @@ struct Tick<'a> {
 #[derive(Debug, Default)]
 struct Collected {
     report: TickReport,
-    refusals: Vec<create::Refusal>,
+    refusals: Vec<backoff::Setback>,
     /// Groups of which a node passed the point of no return.
     shrunk: BTreeSet<Key>,
 }
@@ -288,9 +290,8 @@ impl Actuator {
             refusals,
             shrunk,
         } = collected;
-        report.replan = !refusals.is_empty();
         let now = tick.now();
-        self.record_refusals(&refusals, now, &mut report).await;
+        report.replan = self.record_setbacks(refusals, now, &mut report).await;
         self.keep_group_status(&shrunk, now, &mut report).await;
         // The order in which replies came in must not show.
         report

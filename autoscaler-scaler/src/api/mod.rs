@@ -32,7 +32,8 @@ pub use config::{
     PhaseTimeouts,
 };
 pub use nodegroup::{
-    NodeGroup, NodeGroupSpec, NodeGroupStatus, NodeInfo, ScaleUpBackoff, Taint, TaintEffect, UserDataSecretRef,
+    Headroom, HeadroomPods, HeadroomResources, NodeGroup, NodeGroupSpec, NodeGroupStatus, NodeInfo, ScaleUpBackoff,
+    Taint, TaintEffect, UserDataSecretRef,
 };
 pub use policy::{
     BudgetError, BudgetLimit, CostOptimization, MultiRegion, RemovalBudgets, ScaleDownPolicy, ScaleUpPolicy, SpotConfig,

@@ -120,8 +120,12 @@ pub struct NodeGroupSpec {
     /// What a new node keeps back of each resource of its offering, by resource name, such as "cpu: 100m". A resource
     /// that is not named keeps the default. A Ready node of the group and offering tells better and is preferred.
     #[serde(default, deserialize_with = "quantities", skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "schema::quantities")]
+    #[schemars(schema_with = "schema::reserved")]
     pub reserved: BTreeMap<String, Quantity>,
+    /// Room that the group keeps free for pods to come, once every pending pod has a place. maxNodes and the limit of the
+    /// cluster bind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headroom: Option<Headroom>,
     /// When the group may grow.
     #[serde(default)]
     pub scale_up_policy: ScaleUpPolicy,
@@ -244,6 +248,46 @@ impl TaintEffect {
     }
 }
 
+/// Room that a group keeps free for pods to come: exactly one of the fields.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.nodes), has(self.percent), has(self.pods)].filter(given, given).size() == 1")
+    .message("headroom must have exactly one of nodes, percent and pods"))]
+pub struct Headroom {
+    /// Empty nodes. A node is empty when it has no pod that would need another place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = schema::MAX_NODES))]
+    pub nodes: Option<i32>,
+    /// Empty nodes, in percent of the nodes of the group that are not empty, rounded up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub percent: Option<i32>,
+    /// Pods that there is room for, on new nodes or on what others have left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods: Option<HeadroomPods>,
+}
+
+/// Pods that a group keeps room for.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeadroomPods {
+    /// How many pods.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub replicas: i32,
+    /// What each of them needs.
+    pub resources: HeadroomResources,
+}
+
+/// What a pod needs that room is kept for.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeadroomResources {
+    /// What the pod requests of each resource, by resource name, such as "cpu: 500m".
+    #[serde(deserialize_with = "quantities")]
+    #[schemars(schema_with = "schema::requests")]
+    pub requests: BTreeMap<String, Quantity>,
+}
+
 /// A Secret with cloud-init user data.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -348,18 +392,18 @@ pub struct ScaleUpBackoff {
     /// When it may be tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
-    /// Failures in a row; each one doubles the wait.
+    /// Failures in a row. Each doubles the wait, but for those that happen while the wait of an earlier one lasts.
     #[serde(default)]
     #[schemars(range(min = 0, max = i32::MAX))]
     pub failures: i32,
     /// When it last failed; after three hours without a failure the entry goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Time>,
-    /// Kind of the provider's error, one word in CamelCase.
+    /// What kind of failure it was, one word in CamelCase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub reason: Option<String>,
-    /// The provider's message.
+    /// What the provider said, or which deadline passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,

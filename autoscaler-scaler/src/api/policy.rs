@@ -10,12 +10,17 @@ use std::collections::BTreeMap;
 use super::schema;
 
 /// When the group may grow.
+///
+/// A group without any policy does not wait. A policy that leaves only the window out waits for 60 seconds: that is how
+/// the schema of the Go autoscaler works, whose defaults came with the object that they are in.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(description = "When the group may grow.")]
 pub struct ScaleUpPolicy {
     /// Whether the group may grow at all; false also stops filling up to minNodes.
     pub enabled: bool,
-    /// Seconds that a pod has to be unschedulable before the group grows for it.
+    /// Seconds that a pod has to be unschedulable before the group grows for it; 0 in a group without any scaleUpPolicy.
+    #[serde(default = "scale_up_window")]
     #[schemars(range(min = 0, max = schema::MAX_SECONDS))]
     pub stabilization_window_seconds: i32,
     /// Percentage of requested CPU above which the group counts as busy. Reported only: pods that do not fit decide.
@@ -30,11 +35,15 @@ impl Default for ScaleUpPolicy {
     fn default() -> Self {
         Self {
             enabled: true,
-            stabilization_window_seconds: 60,
+            stabilization_window_seconds: 0,
             cpu_threshold: 80,
             memory_threshold: 80,
         }
     }
+}
+
+const fn scale_up_window() -> i32 {
+    autoscaler_core::manifest::autoscaler::DEFAULT_SCALE_UP_WINDOW_SECONDS
 }
 
 /// When nodes of the group may be removed, and how.

@@ -116,8 +116,19 @@ pub(super) fn weights(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Quantity by resource name.
-pub(super) fn quantities(_: &mut SchemaGenerator) -> Schema {
+/// Quantity by resource name, in the field `reserved`.
+pub(super) fn reserved(_: &mut SchemaGenerator) -> Schema {
+    quantities("reserved")
+}
+
+/// Quantity by resource name, at least one, in the field `requests`.
+pub(super) fn requests(_: &mut SchemaGenerator) -> Schema {
+    let mut schema = quantities("requests");
+    schema.insert("minProperties".to_owned(), 1.into());
+    schema
+}
+
+fn quantities(field: &str) -> Schema {
     json_schema!({
         "type": "object",
         "maxProperties": 32,
@@ -132,7 +143,7 @@ pub(super) fn quantities(_: &mut SchemaGenerator) -> Schema {
         },
         "x-kubernetes-validations": [{
             "rule": "self.all(name, name.size() <= 317 && name.size() > 0)",
-            "message": "reserved: each resource name must have 1 to 317 characters",
+            "message": format!("{field}: each resource name must have 1 to 317 characters"),
         }],
     })
 }

@@ -2,6 +2,7 @@
 #![cfg(feature = "embedded-cluster")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod backoff;
 mod provider;
 mod world;
 

@@ -248,6 +248,7 @@ impl World {
         Plan {
             now: self.cluster.now(),
             creations: vec![],
+            least_price: HourlyPrice::ZERO,
             removals: vec![],
             pods: vec![],
             nodes: vec![],

@@ -3,6 +3,7 @@
 //! `make control-plane` keeps each build in a folder of its own, with copies of the sources that it was made from. The
 //! build of this checkout is the one whose copies equal `tests/control-plane`.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -107,10 +108,11 @@ pub(super) fn find_binary(options: &Options) -> Result<PathBuf, Error> {
         Some(folder) => folder.clone(),
         None => package.join("../target/control-plane"),
     };
-    find_build(&builds, &package.join(MODULE))
+    find_build(&builds, &package.join(MODULE), &SOURCES, "control-plane")
 }
 
-fn find_build(builds: &Path, module: &Path) -> Result<PathBuf, Error> {
+/// Finds the binary `name` in that folder of `builds` whose copies of `sources` equal those of `module`.
+pub(crate) fn find_build(builds: &Path, module: &Path, sources: &[&str], name: &str) -> Result<PathBuf, Error> {
     let missing = || Error::MissingBinary {
         folder: builds.to_owned(),
     };
@@ -120,17 +122,18 @@ fn find_build(builds: &Path, module: &Path) -> Result<PathBuf, Error> {
         Err(error) => return Err(Error::io(format!("read {}", builds.display()))(error)),
     };
     let mut wanted = Vec::new();
-    for source in SOURCES {
+    for source in sources {
         let path = module.join(source);
         let content = fs::read(&path).map_err(Error::io(format!("read {}", path.display())))?;
-        wanted.push((source, content));
+        // The copies lie side by side, wherever in the module the sources are.
+        wanted.push((path.file_name().map(OsString::from).unwrap_or_default(), content));
     }
     for folder in folders {
         let folder = folder.map_err(Error::io(format!("read {}", builds.display())))?.path();
-        let binary = folder.join("control-plane");
+        let binary = folder.join(name);
         // A copy that cannot be read belongs to a build that is not finished.
         let is_ours =
-            |(source, content): &(&str, Vec<u8>)| fs::read(folder.join(source)).is_ok_and(|copy| copy == *content);
+            |(source, content): &(OsString, Vec<u8>)| fs::read(folder.join(source)).is_ok_and(|copy| copy == *content);
         if binary.is_file() && wanted.iter().all(is_ours) {
             return Ok(binary);
         }

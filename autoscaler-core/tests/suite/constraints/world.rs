@@ -70,7 +70,6 @@ enum Step {
     Unplace(ClassId, BinId),
     Add(usize),
     Domains(usize),
-    NoDomains,
     Ghost(BinId),
     Remove(BinId),
 }
@@ -80,8 +79,7 @@ fn apply(world: &mut World<'_>, templates: &[Arc<Template>], step: Step) -> Opti
         Step::Place(class, bin) => world.place(class, bin),
         Step::Unplace(class, bin) => world.unplace(class, bin),
         Step::Add(index) => return Some(world.add(&templates[index])),
-        Step::Domains(index) => world.add_possible_domains(&templates[index]),
-        Step::NoDomains => world.remove_possible_domains(),
+        Step::Domains(index) => world.add_possible_domains(&[&templates[index]]),
         Step::Ghost(bin) => world.make_ghost(bin),
         Step::Remove(bin) => world.remove(bin),
     }
@@ -108,8 +106,7 @@ proptest! {
             let victim = open.iter().copied().find(empty);
             let step = match (kind, victim) {
                 (0..4, _) => Step::Add(usize::from(one) % 2),
-                (4, _) => Step::Domains(usize::from(one) % 2),
-                (5, _) => Step::NoDomains,
+                (4..6, _) => Step::Domains(usize::from(one) % 2),
                 (6, Some(bin)) => Step::Ghost(bin),
                 (7, Some(bin)) => Step::Remove(bin),
                 (8..12, _) if !placed.is_empty() => {
@@ -283,9 +280,10 @@ fn possible_domains_count_until_they_are_taken_back() {
     let class = find(&snapshot, "new").class;
     let mut world = World::new(&snapshot);
     assert_eq!(world.misfit(class, NodeId(0).into()), None);
-    world.add_possible_domains(&Template::new(&snapshot, GroupId(0), &snapshot.offerings[1]));
+    let mark = world.mark();
+    world.add_possible_domains(&[&Template::new(&snapshot, GroupId(0), &snapshot.offerings[1])]);
     assert_eq!(world.misfit(class, NodeId(0).into()).unwrap().plugin(), SPREAD);
-    world.remove_possible_domains();
+    world.rollback(mark);
     assert_eq!(world.misfit(class, NodeId(0).into()), None);
 }
 

@@ -1,0 +1,219 @@
+//! The storage objects of a cluster, and which of them have changed. What they mean for pods is in `claims`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::manifest::{
+    meta::ObjectMeta,
+    pod::Volume,
+    storage::{CsiNode, PersistentVolume, PersistentVolumeClaim, StorageClass},
+};
+
+use super::claims::{claim_name, is_bound};
+
+const READ_WRITE_ONCE_POD: &str = "ReadWriteOncePod";
+
+/// The storage objects of a cluster, by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Storage {
+    pub(super) volumes: BTreeMap<String, PersistentVolume>,
+    /// By namespace, then by name.
+    claims: BTreeMap<String, BTreeMap<String, KnownClaim>>,
+    pub(super) classes: BTreeMap<String, StorageClass>,
+    pub(super) nodes: BTreeMap<String, CsiNode>,
+    /// Drivers with a limit on some node, with the number of these nodes: only their volumes have to be counted.
+    limited_drivers: BTreeMap<String, usize>,
+    /// Positions for claims with access mode `ReadWriteOncePod`: how many there are, which are free, and which will be
+    /// free when every pod that had them has been looked at again.
+    positions: u32,
+    free: Vec<u32>,
+    released: Vec<u32>,
+    changes: StorageChanges,
+}
+
+#[derive(Clone, Debug)]
+struct KnownClaim {
+    manifest: PersistentVolumeClaim,
+    /// The position of a claim with access mode `ReadWriteOncePod`.
+    exclusive: Option<u32>,
+}
+
+/// What has changed since somebody asked last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StorageChanges {
+    /// Every pod with claims has to be looked at again.
+    everything: bool,
+    volumes: BTreeSet<String>,
+    /// Namespace and name.
+    claims: BTreeSet<(String, String)>,
+}
+
+// === impl Storage ===
+
+impl Storage {
+    pub(crate) fn put_volume(&mut self, volume: &PersistentVolume) {
+        let name = &volume.metadata.name;
+        if self.volumes.get(name) != Some(volume) {
+            self.volumes.insert(name.clone(), volume.clone());
+            self.changes.volumes.insert(name.clone());
+        }
+    }
+
+    pub(crate) fn remove_volume(&mut self, name: &str) {
+        if self.volumes.remove(name).is_some() {
+            self.changes.volumes.insert(name.to_owned());
+        }
+    }
+
+    pub(crate) fn put_claim(&mut self, claim: &PersistentVolumeClaim) {
+        let (namespace, name) = (&claim.metadata.namespace, &claim.metadata.name);
+        let known = self.claims.get(namespace).and_then(|claims| claims.get(name));
+        if known.is_some_and(|known| known.manifest == *claim) {
+            return;
+        }
+        let before = known.and_then(|known| known.exclusive);
+        let is_exclusive = claim.spec.access_modes.iter().any(|mode| mode == READ_WRITE_ONCE_POD);
+        let exclusive = match before {
+            Some(position) if is_exclusive => Some(position),
+            Some(position) => {
+                self.released.push(position);
+                None
+            }
+            None => is_exclusive.then(|| self.new_position()),
+        };
+        let manifest = claim.clone();
+        let of_namespace = self.claims.entry(namespace.clone()).or_default();
+        of_namespace.insert(name.clone(), KnownClaim { manifest, exclusive });
+        self.changes.claims.insert((namespace.clone(), name.clone()));
+    }
+
+    pub(crate) fn remove_claim(&mut self, namespace: &str, name: &str) {
+        let Some(of_namespace) = self.claims.get_mut(namespace) else {
+            return;
+        };
+        if let Some(known) = of_namespace.remove(name) {
+            self.released.extend(known.exclusive);
+            self.changes.claims.insert((namespace.to_owned(), name.to_owned()));
+        }
+        if of_namespace.is_empty() {
+            self.claims.remove(namespace);
+        }
+    }
+
+    pub(crate) fn put_class(&mut self, class: &StorageClass) {
+        if self.classes.get(&class.metadata.name) != Some(class) {
+            self.classes.insert(class.metadata.name.clone(), class.clone());
+            self.changes.everything = true;
+        }
+    }
+
+    pub(crate) fn remove_class(&mut self, name: &str) {
+        self.changes.everything |= self.classes.remove(name).is_some();
+    }
+
+    pub(crate) fn put_node(&mut self, node: &CsiNode) {
+        if self.nodes.get(&node.metadata.name) != Some(node) {
+            self.remove_node(&node.metadata.name);
+            for driver in limited_drivers(node) {
+                let nodes = self.limited_drivers.entry(driver.to_owned()).or_default();
+                *nodes += 1;
+                self.changes.everything |= *nodes == 1;
+            }
+            self.nodes.insert(node.metadata.name.clone(), node.clone());
+        }
+    }
+
+    pub(crate) fn remove_node(&mut self, name: &str) {
+        let Some(node) = self.nodes.remove(name) else { return };
+        for driver in limited_drivers(&node) {
+            if let Some(nodes) = self.limited_drivers.get_mut(driver) {
+                *nodes -= 1;
+                if *nodes == 0 {
+                    self.limited_drivers.remove(driver);
+                    self.changes.everything = true;
+                }
+            }
+        }
+    }
+
+    /// Names of everything that is known, for relists.
+    pub(crate) fn volume_names(&self) -> impl Iterator<Item = &str> {
+        self.volumes.keys().map(String::as_str)
+    }
+
+    pub(crate) fn claim_names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.claims
+            .iter()
+            .flat_map(|(namespace, claims)| claims.keys().map(|name| (namespace.as_str(), name.as_str())))
+    }
+
+    pub(crate) fn class_names(&self) -> impl Iterator<Item = &str> {
+        self.classes.keys().map(String::as_str)
+    }
+
+    pub(crate) fn node_names(&self) -> impl Iterator<Item = &str> {
+        self.nodes.keys().map(String::as_str)
+    }
+
+    /// One more than the largest position of a claim with access mode `ReadWriteOncePod`.
+    pub(crate) const fn exclusive_positions(&self) -> usize {
+        self.positions as usize
+    }
+
+    /// What has changed since this was asked last. Whoever asks looks at all pods again that it concerns.
+    pub(crate) fn take_changes(&mut self) -> Option<StorageChanges> {
+        self.free.append(&mut self.released);
+        let changes = std::mem::take(&mut self.changes);
+        (changes != StorageChanges::default()).then_some(changes)
+    }
+
+    /// Whether a change may concern a pod with these volumes.
+    pub(crate) fn concerns(&self, changes: &StorageChanges, metadata: &ObjectMeta, volumes: &[Volume]) -> bool {
+        changes.everything
+            || volumes
+                .iter()
+                .filter_map(|volume| claim_name(metadata, volume))
+                .any(|name| {
+                    let claim = self.claim(&metadata.namespace, &name);
+                    // A claim without a volume may be bound to any.
+                    let by_volume = || {
+                        claim.is_some_and(|claim| !is_bound(claim) || changes.volumes.contains(&claim.spec.volume_name))
+                    };
+                    (!changes.volumes.is_empty() && by_volume())
+                        || changes
+                            .claims
+                            .contains(&(metadata.namespace.clone(), name.into_owned()))
+                })
+    }
+
+    pub(super) fn claim(&self, namespace: &str, name: &str) -> Option<&PersistentVolumeClaim> {
+        Some(&self.claims.get(namespace)?.get(name)?.manifest)
+    }
+
+    pub(super) fn exclusive_position(&self, namespace: &str, name: &str) -> Option<u32> {
+        self.claims.get(namespace)?.get(name)?.exclusive
+    }
+
+    pub(super) fn is_limited(&self, driver: &str) -> bool {
+        self.limited_drivers.contains_key(driver)
+    }
+
+    fn new_position(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.positions += 1;
+            self.positions - 1
+        })
+    }
+}
+
+/// Drivers whose volumes a node can attach only so many of. A driver that is listed twice is given twice.
+fn limited_drivers(node: &CsiNode) -> impl Iterator<Item = &str> {
+    let is_limited = |driver: &&crate::manifest::storage::CsiNodeDriver| {
+        let allocatable = driver.allocatable.as_ref();
+        allocatable.is_some_and(|allocatable| allocatable.count.is_some())
+    };
+    node.spec
+        .drivers
+        .iter()
+        .filter(is_limited)
+        .map(|driver| driver.name.as_str())
+}

@@ -1,0 +1,308 @@
+//! Head-room: how much room a group is to keep free for pods to come, and how much it has.
+//!
+//! Only the counting lives here. Scale-up buys what is missing, scale-down leaves alone what is needed, and
+//! [`check`](crate::check) has [`lost`] and [`needs_empty_nodes`] for a second opinion.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::{
+    drain,
+    plan::{Destination, Plan, PodVerdict},
+    resources::{Resource, Resources},
+    snapshot::{GroupId, Headroom, Machine, MachinePhase, NodeId, PodId, Snapshot},
+    template::Template,
+};
+
+/// What nodes of a group have that counts for its head-room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Nodes without a pod that would need another place.
+    pub empty: u64,
+    /// Nodes with such pods.
+    pub busy: u64,
+    /// Pods of the head-room that fit beside what is there; counted only for [`Headroom::Pods`].
+    pub pods: u64,
+}
+
+// === impl Headroom ===
+
+impl Headroom {
+    /// The room of one node: what it offers, what all pods on it request, and how many of them would need another place.
+    pub(crate) fn room_of(&self, allocatable: &Resources, used: &Resources, movable: u64) -> Room {
+        Room {
+            empty: u64::from(movable == 0),
+            busy: u64::from(movable != 0),
+            pods: match self {
+                Self::Pods { requests, .. } => fitting(requests, allocatable, used),
+                Self::Nodes(_) | Self::Percent(_) => 0,
+            },
+        }
+    }
+
+    /// How much is wanted of a group with this room: empty nodes or, for [`Headroom::Pods`], pods.
+    pub(crate) fn wanted(&self, room: &Room) -> u64 {
+        match self {
+            Self::Nodes(count) | Self::Pods { count, .. } => u64::from(*count),
+            Self::Percent(percent) => room.busy.saturating_mul(u64::from(*percent)).div_ceil(100),
+        }
+    }
+
+    /// How much there is of what is wanted.
+    pub(crate) const fn available(&self, room: &Room) -> u64 {
+        match self {
+            Self::Nodes(_) | Self::Percent(_) => room.empty,
+            Self::Pods { .. } => room.pods,
+        }
+    }
+
+    /// How much is missing, in empty nodes or pods.
+    pub(crate) fn shortfall(&self, room: &Room) -> u64 {
+        self.wanted(room).saturating_sub(self.available(room))
+    }
+
+    /// The state of the head-room in words.
+    pub(crate) fn text(&self, room: &Room) -> String {
+        let (available, wanted) = (self.available(room), self.wanted(room));
+        match self {
+            Self::Nodes(_) | Self::Percent(_) => format!("{available} empty nodes of {wanted}"),
+            Self::Pods { .. } => format!("room for {available} pods of {wanted}"),
+        }
+    }
+}
+
+// === impl Room ===
+
+impl Room {
+    /// Counts the room of one more node.
+    pub(crate) const fn add(&mut self, other: &Self) {
+        self.empty = self.empty.saturating_add(other.empty);
+        self.busy = self.busy.saturating_add(other.busy);
+        self.pods = self.pods.saturating_add(other.pods);
+    }
+
+    /// Takes the room of a node back that was counted.
+    pub(crate) const fn subtract(&mut self, other: &Self) {
+        self.empty = self.empty.saturating_sub(other.empty);
+        self.busy = self.busy.saturating_sub(other.busy);
+        self.pods = self.pods.saturating_sub(other.pods);
+    }
+}
+
+/// How many more pods with these requests fit.
+pub(crate) fn fitting(requests: &Resources, allocatable: &Resources, used: &Resources) -> u64 {
+    let extended = requests
+        .extended_entries()
+        .iter()
+        .map(|(symbol, _)| Resource::Extended(*symbol));
+    let named = [
+        Resource::Cpu,
+        Resource::Memory,
+        Resource::EphemeralStorage,
+        Resource::Pods,
+    ];
+    let fits = |resource| {
+        let request = u64::try_from(requests.get(resource))
+            .ok()
+            .filter(|request| 0 < *request)?;
+        let free = allocatable.get(resource).saturating_sub(used.get(resource));
+        Some(u64::try_from(free).unwrap_or(0) / request)
+    };
+    // A pod takes a pod slot at least, so there is a smallest number.
+    named.into_iter().chain(extended).filter_map(fits).min().unwrap_or(0)
+}
+
+/// The group whose head-room this node counts for: it is Ready or about to be for the first time, takes pods and stays.
+pub(crate) fn group_of(snapshot: &Snapshot, id: NodeId, now: Timestamp) -> Option<GroupId> {
+    let node = snapshot.node(id);
+    let group = node.group.filter(|group| snapshot.group(*group).headroom.is_some())?;
+    let machine = node.machine.map(|machine| snapshot.machine(machine));
+    let goes = |machine: &Machine| machine.is_leaving() || machine.phase == MachinePhase::Failed;
+    let stays = !node.unschedulable && !node.deleting && !machine.is_some_and(goes);
+    let well_known = &snapshot.well_known;
+    let tainted = |key| node.taints.iter().any(|taint| taint.key == key);
+    let works = match machine {
+        // A node that is starting counts until it is late, and when it is known what it is going to be.
+        Some(machine) if !node.is_ready() || tainted(well_known.startup) || tainted(well_known.not_ready) => {
+            let known = |group| Template::of_machine(snapshot, machine, group).is_some();
+            (node.is_ready() || machine.is_coming())
+                && !snapshot.settings.phase_timeouts.are_over(machine, now)
+                && machine.group.is_some_and(known)
+        }
+        _ => node.is_ready(),
+    };
+    (works && stays).then_some(group)
+}
+
+/// How many pods on a node hold room there and need no other place when it goes.
+pub(crate) fn stationary(snapshot: &Snapshot, node: NodeId, now: Timestamp) -> u64 {
+    let stays = |pod: &&PodId| !snapshot.pod(**pod).is_terminal() && !drain::must_move(snapshot, **pod, now);
+    let count = snapshot.pods_on(node).iter().filter(stays).count();
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+/// The groups whose head-room the removals of a plan make smaller than it is to be, with the numbers.
+pub(crate) fn lost(snapshot: &Snapshot, plan: &Plan) -> Vec<String> {
+    if plan.removals.is_empty() || snapshot.groups.iter().all(|group| group.headroom.is_none()) {
+        return Vec::new();
+    }
+    let mut arriving = arriving(snapshot, plan);
+    let before = rooms(snapshot, plan, &arriving, &|_| false);
+    for step in plan.removals.iter().flat_map(|removal| &removal.moves) {
+        arriving.entry(step.to).or_default().push(step.pod);
+    }
+    let removed = |node| plan.removals.iter().any(|removal| removal.node == node);
+    let after = rooms(snapshot, plan, &arriving, &removed);
+    let judge = |(id, (before, after)): (GroupId, (Room, Room))| {
+        let headroom = snapshot.group(id).headroom.as_ref()?;
+        (headroom.shortfall(&before) < headroom.shortfall(&after)).then(|| {
+            let (name, had, left) = (snapshot.group_name(id), headroom.text(&before), headroom.text(&after));
+            format!("removals take the head-room of {name}: it had {had}, and is left with {left}")
+        })
+    };
+    let pairs = before.into_iter().zip(after);
+    snapshot.group_ids().zip(pairs).filter_map(judge).collect()
+}
+
+/// Whether a group is to have head-room and would have too little of it without any one of its planned nodes that carry
+/// no pod.
+pub(crate) fn needs_empty_nodes(snapshot: &Snapshot, plan: &Plan, id: GroupId) -> bool {
+    let Some(headroom) = &snapshot.group(id).headroom else {
+        return false;
+    };
+    let rooms = rooms(snapshot, plan, &arriving(snapshot, plan), &|_| false);
+    let mut room = rooms.get(id.index()).copied().unwrap_or_default();
+    let mut add = |template: &Template, pods: &mut dyn Iterator<Item = PodId>| {
+        let (mut used, mut count) = (template.daemons.clone(), 0);
+        for pod in pods {
+            used.add(&snapshot.class_of(snapshot.pod(pod)).requests);
+            count += 1;
+        }
+        let of_node = headroom.room_of(&template.allocatable, &used, count);
+        room.add(&of_node);
+        of_node
+    };
+    for machine in snapshot.machine_ids() {
+        let known = snapshot.machine(machine);
+        let late = snapshot.settings.phase_timeouts.are_over(known, plan.now);
+        if known.group != Some(id) || known.node.is_some() || !known.is_coming() || late {
+            continue;
+        }
+        let coming = PodVerdict::FitsExisting(Destination::Machine(machine));
+        let reports = plan.pods.iter().filter(|report| report.verdict == coming);
+        if let Some(template) = Template::of_machine(snapshot, known, id) {
+            add(&template, &mut reports.map(|report| report.pod));
+        }
+    }
+    let mut empty = Vec::new();
+    for creation in plan.creations.iter().filter(|creation| creation.group == id) {
+        let offering = snapshot.offering(&creation.offering, &creation.datacenter);
+        let Some(offering) = offering else { continue };
+        let of_node = add(
+            &Template::new(snapshot, id, offering),
+            &mut creation.pods.iter().copied(),
+        );
+        if creation.pods.is_empty() {
+            empty.push(of_node);
+        }
+    }
+    empty.iter().all(|of_node| {
+        let mut without = room;
+        without.subtract(of_node);
+        0 < headroom.shortfall(&without)
+    })
+}
+
+/// Pods that the plan finds room for on nodes that exist, and those that preemption keeps room for.
+fn arriving(snapshot: &Snapshot, plan: &Plan) -> BTreeMap<NodeId, Vec<PodId>> {
+    let mut arriving: BTreeMap<NodeId, Vec<PodId>> = BTreeMap::new();
+    for report in &plan.pods {
+        if let PodVerdict::FitsExisting(Destination::Node(node)) = report.verdict {
+            arriving.entry(node).or_default().push(report.pod);
+        }
+    }
+    for id in snapshot.pod_ids() {
+        let pod = snapshot.pod(id);
+        if let Some(node) = pod.nominated
+            && !pod.bound
+            && !pod.is_terminal()
+            && pod.deletion.is_none()
+        {
+            arriving.entry(node).or_default().push(id);
+        }
+    }
+    arriving
+}
+
+/// The room of every group, with pods on their way to nodes.
+fn rooms(
+    snapshot: &Snapshot,
+    plan: &Plan,
+    arriving: &BTreeMap<NodeId, Vec<PodId>>,
+    removed: &dyn Fn(NodeId) -> bool,
+) -> Vec<Room> {
+    let mut rooms = vec![Room::default(); snapshot.groups.len()];
+    for node in snapshot.node_ids().filter(|node| !removed(*node)) {
+        let Some(group) = group_of(snapshot, node, plan.now) else {
+            continue;
+        };
+        let (Some(headroom), Some(room)) = (&snapshot.group(group).headroom, rooms.get_mut(group.index())) else {
+            continue;
+        };
+        let mut used = Resources::default();
+        let on_node = snapshot
+            .pods_on(node)
+            .iter()
+            .chain(arriving.get(&node).into_iter().flatten());
+        for pod in on_node.map(|pod| snapshot.pod(*pod)).filter(|pod| !pod.is_terminal()) {
+            used.add(&snapshot.class_of(pod).requests);
+        }
+        let pods = u64::try_from(used.pods).unwrap_or(0);
+        let movable = pods.saturating_sub(stationary(snapshot, node, plan.now));
+        room.add(&headroom.room_of(&snapshot.node(node).allocatable, &used, movable));
+    }
+    rooms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resources(cpu: i64, memory: i64, pods: i64) -> Resources {
+        Resources {
+            cpu,
+            memory,
+            pods,
+            ..Resources::default()
+        }
+    }
+
+    #[test]
+    fn percent_is_of_the_nodes_that_are_not_empty_and_is_rounded_up() {
+        let wanted = |percent, busy, empty| Headroom::Percent(percent).wanted(&Room { empty, busy, pods: 0 });
+        assert_eq!(
+            [wanted(10, 0, 3), wanted(10, 1, 0), wanted(10, 10, 1), wanted(10, 11, 0)],
+            [0, 1, 1, 2]
+        );
+        assert_eq!(wanted(100, 7, 0), 7);
+    }
+
+    #[test]
+    fn room_for_pods_counts_the_scarcest_resource() {
+        let allocatable = resources(4000, 8000, 110);
+        let fits = |requests, used| fitting(&requests, &allocatable, &used);
+        assert_eq!(fits(resources(500, 0, 1), resources(1000, 0, 3)), 6);
+        assert_eq!(fits(resources(500, 3000, 1), resources(1000, 1000, 3)), 2);
+        assert_eq!(fits(resources(0, 0, 1), resources(0, 0, 100)), 10);
+        assert_eq!(fits(resources(500, 0, 1), resources(9000, 0, 1)), 0);
+    }
+
+    #[test]
+    fn an_extended_resource_that_no_node_has_leaves_no_room() {
+        let mut symbols = crate::symbol::Symbols::default();
+        let mut requests = resources(100, 0, 1);
+        requests.set_extended(symbols.intern("example.com/gpu"), 1);
+        assert_eq!(fitting(&requests, &resources(4000, 0, 10), &Resources::default()), 0);
+    }
+}
