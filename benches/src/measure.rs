@@ -57,7 +57,13 @@ impl<'c> Measure<'c> {
     /// runs to make and what was found so far, and says how long they took.
     pub fn run(&mut self, name: &str, mut sample: impl FnMut(u64, &mut Found) -> Duration) {
         let mut found = Found::default();
+        let mut prepared = false;
         self.group.bench_function(name, |bencher| {
+            // What is prepared in the first run must not count when the number of runs of a sample is estimated.
+            if !prepared {
+                sample(1, &mut found);
+                prepared = true;
+            }
             bencher.iter_custom(|runs| {
                 let took = sample(runs, &mut found);
                 found.samples.push(took / u32::try_from(runs).unwrap_or(u32::MAX));

@@ -37,6 +37,7 @@ fn plans_for_random_clusters_can_be_carried_out() {
     for seed in seed..seed + count {
         let problem = random_problem(seed);
         let outcome = problem.outcome().unwrap();
+        assert!(outcome.violations.is_empty(), "ORACLE_PLAN_SEED={seed}: {:#?}", outcome.violations);
         bound += outcome.binds.len();
         created += outcome.created;
         unschedulable += outcome.unschedulable;
@@ -90,6 +91,7 @@ fn the_plan_for_the_shape_of_karpenter_can_be_carried_out() {
         (pods, 0),
         "every pod gets a place"
     );
+    assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
     let created = outcome.created;
     let left = carry_out(&mut oracle, &[outcome]).unwrap().remove(0);
     println!(

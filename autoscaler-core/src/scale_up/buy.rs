@@ -10,7 +10,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use super::{
     bound::{Bound, Market, bound},
     kinds::{fits, times},
-    packing::Packing,
+    packing::{Packing, narrow},
 };
 use crate::{
     fit,
@@ -40,6 +40,19 @@ pub(super) struct Shapes {
     /// By size, then look: whether some shape takes such a pod.
     servable: Vec<bool>,
     looks: usize,
+    /// What is asked of every kind at every choice.
+    rows: Vec<KindRow>,
+}
+
+/// What the numbers need of a kind, close together.
+#[derive(Clone, Copy, Debug)]
+struct KindRow {
+    priority: i32,
+    size: u32,
+    look: u32,
+    exclusive: Option<u32>,
+    /// Whether some new node could take its pods, as far as the node alone decides.
+    servable: bool,
 }
 
 /// What a choice between offers aims at.
@@ -106,11 +119,7 @@ impl Shapes {
                 continue;
             };
             let sizes = &packing.kinds.sizes;
-            let free: Vec<i64> = sizes
-                .columns(&template.allocatable)
-                .zip(sizes.columns(&template.daemons))
-                .map(|(all, daemons)| all.saturating_sub(daemons))
-                .collect();
+            let free = sizes.free_of(template);
             let view = template.view(&template.daemons);
             let usable: Vec<bool> = packing
                 .kinds
@@ -148,6 +157,7 @@ impl Shapes {
             list,
             servable: Vec::new(),
             looks: packing.kinds.looks.len(),
+            rows: Vec::new(),
         };
         for size in 0..packing.kinds.sizes.len() {
             for look in 0..shapes.looks {
@@ -156,6 +166,15 @@ impl Shapes {
                 shapes.servable.push(servable);
             }
         }
+        let row = |kind: &super::kinds::Kind| KindRow {
+            priority: kind.priority,
+            size: narrow(kind.size),
+            look: narrow(kind.look),
+            exclusive: kind.exclusive.map(narrow),
+            servable: shapes.servable(kind.size, kind.look),
+        };
+        let rows = packing.kinds.list.iter().map(row).collect();
+        shapes.rows = rows;
         shapes
     }
 
@@ -199,28 +218,33 @@ impl Demand {
             exclusive: vec![(0, usize::MAX); kinds.exclusives],
             total: vec![0.0; width + 1],
         };
-        for kind in &kinds.list {
-            let count = kind.waiting.len();
-            let counts = of_priority.is_none_or(|priority| priority == kind.priority);
-            if count == 0 || !counts || !shapes.servable(kind.size, kind.look) {
+        let mut by_size = vec![0u32; sizes];
+        for (row, count) in shapes.rows.iter().zip(packing.all_waiting()) {
+            if *count == 0 || !row.servable || of_priority.is_some_and(|priority| priority != row.priority) {
                 continue;
             }
-            match kind.exclusive.and_then(|set| demand.exclusive.get_mut(set)) {
+            let (size, look) = (row.size as usize, row.look as usize);
+            match row.exclusive.and_then(|set| demand.exclusive.get_mut(set as usize)) {
                 Some(set) => {
-                    set.0 += count;
+                    set.0 += *count as usize;
                     // Kinds come the largest first.
                     if set.1 == usize::MAX {
-                        set.1 = kind.size;
+                        set.1 = size;
                     }
                 }
                 None => {
-                    if let Some(entry) = demand.counts.get_mut(kind.look * sizes + kind.size) {
-                        *entry += super::packing::narrow(count);
+                    if let Some(entry) = demand.counts.get_mut(look * sizes + size) {
+                        *entry += count;
                     }
                 }
             }
-            for (total, request) in demand.total.iter_mut().zip(kinds.sizes.of(kind.size)) {
-                *total += float(*request) * float_of(count);
+            if let Some(of_size) = by_size.get_mut(size) {
+                *of_size += count;
+            }
+        }
+        for (size, count) in by_size.into_iter().enumerate().filter(|(_, count)| *count != 0) {
+            for (total, request) in demand.total.iter_mut().zip(kinds.sizes.of(size)) {
+                *total += float(*request) * f64::from(count);
             }
         }
         let nodes = demand.exclusive.iter().map(|set| set.0).max().unwrap_or(0);
@@ -278,10 +302,12 @@ impl Demand {
 pub(super) struct Solved {
     total: Vec<f64>,
     worth: Vec<f64>,
+    /// What a full node of every shape is worth.
+    full: Vec<f64>,
 }
 
 /// A demand whose parts have shrunk less than this is the same one.
-const SAME: f64 = 0.95;
+const SAME: f64 = 0.92;
 
 impl Solved {
     fn is_for(&self, total: &[f64]) -> bool {
@@ -293,9 +319,12 @@ impl Solved {
 impl Packing<'_, '_> {
     fn worth(&mut self, demand: &Demand, shapes: &Shapes) -> Vec<f64> {
         if !self.solved.is_for(&demand.total) {
+            let worth = demand.worth(shapes);
+            let full = |shape: &Shape| value(&worth, shape.free.iter().map(|free| float(*free)).chain([1.0]));
             self.solved = Solved {
                 total: demand.total.clone(),
-                worth: demand.worth(shapes),
+                full: shapes.list.iter().map(full).collect(),
+                worth,
             };
         }
         self.solved.worth.clone()
@@ -368,7 +397,7 @@ impl Packing<'_, '_> {
                 self.carry(spot, &fill, &by_worth, kind, shape);
                 for (size, count) in &fill.counts {
                     if let Some(left) = left.get_mut(*size) {
-                        *left = left.saturating_sub(super::packing::narrow(*count));
+                        *left = left.saturating_sub(narrow(*count));
                     }
                 }
                 let again = fill.counts.iter().all(|(size, count)| {
@@ -511,7 +540,7 @@ impl Packing<'_, '_> {
             {
                 continue;
             }
-            let most = value(worth, shape.free.iter().map(|free| float(*free)).chain([1.0]));
+            let most = self.solved.full.get(index).copied().unwrap_or(0.0);
             let price = float(self.price_of(shape));
             candidates.push((index, price / most.min(everything).max(f64::MIN_POSITIVE), most));
         }
@@ -603,7 +632,7 @@ impl Packing<'_, '_> {
             let count = if candidates.len() == 1 { most } else { (most / 8).max(1) };
             take(size, count, &mut free);
             counts[size] += count;
-            available[size] -= super::packing::narrow(count);
+            available[size] -= narrow(count);
         }
         exchange(sizes, &of_size, &candidates, &mut free, &mut counts, available, seed);
         let pods = counts.iter().sum();

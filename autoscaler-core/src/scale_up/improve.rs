@@ -3,8 +3,6 @@
 //!
 //! The work is bounded by counted steps, so that it is the same everywhere.
 
-use std::sync::Arc;
-
 use super::{
     buy::{Aim, Shapes},
     kinds::fits,
@@ -17,6 +15,9 @@ const MOVES: usize = 5_000;
 
 /// Nodes that are looked at for repacking: those with the most unused.
 const WORST: usize = 12;
+
+/// At most so many cheaper offers are tried in the place of a node's own.
+const REPLACEMENTS: usize = 6;
 
 /// So many nodes are packed anew all together, too.
 const FEW: usize = 8;
@@ -133,53 +134,41 @@ impl Packing<'_, '_> {
 
     /// Gives every planned node the cheapest offer of any group that holds all its pods.
     fn right_size(&mut self) {
+        let mut market: Vec<(i64, usize, Vec<i64>)> = Vec::new();
+        for (index, offer) in self.offers.list.iter().enumerate() {
+            if let (None, Some(template)) = (&offer.refusal, &offer.template) {
+                market.push((template.hourly_price.nanos(), index, self.kinds.sizes.free_of(template)));
+            }
+        }
+        market.sort_by_key(|(price, index, _)| (*price, *index));
         for spot in self.planned_spots() {
             let Some((old, old_group, template)) = self.planned(spot) else {
                 continue;
             };
-            let (old_price, template) = (template.hourly_price.nanos(), Arc::clone(template));
-            let width = self.kinds.sizes.width();
-            let all: Vec<i64> = self.kinds.sizes.columns(&template.allocatable).collect();
-            let daemons: Vec<i64> = self.kinds.sizes.columns(&template.daemons).collect();
-            let load: Vec<i64> = (0..width)
-                .map(|column| {
-                    let at = |list: &[i64]| list.get(column).copied().unwrap_or(0);
-                    at(&all)
-                        .saturating_sub(at(&daemons))
-                        .saturating_sub(at(self.free(spot)))
-                })
-                .collect();
+            let old_price = template.hourly_price.nanos();
+            let empty = self.kinds.sizes.free_of(template);
+            let load: Vec<i64> = empty.iter().zip(self.free(spot)).map(|(all, free)| all - free).collect();
             let waited = self.waited(spot);
-            let mut best: Option<(i64, usize)> = None;
-            for (index, offer) in self.offers.list.iter().enumerate() {
-                let (None, Some(template)) = (&offer.refusal, &offer.template) else {
-                    continue;
-                };
-                let price = template.hourly_price.nanos();
-                let cheaper = price < old_price && best.is_none_or(|(best, _)| price < best);
-                if !cheaper
-                    || waited < offer.waits
-                    || (self.keeps_priority() && self.priority_of(index) != self.priority_of(old))
-                {
-                    continue;
+            let may_replace = |index: usize| {
+                self.offers.list.get(index).is_some_and(|offer| {
+                    let same_rank = !self.keeps_priority() || self.priority_of(index) == self.priority_of(old);
+                    // A group at its minimum would be filled up again, so moving its node away saves nothing.
+                    let room = offer.group == old_group
+                        || (self.limits.has_room_besides(offer.group, old_group) && !self.limits.at_minimum(old_group));
+                    offer.waits <= waited && same_rank && room
+                })
+            };
+            let cheaper = market.iter().take_while(|(price, ..)| *price < old_price);
+            let mut better: Vec<(i64, bool, usize)> = cheaper
+                .filter(|(_, index, free)| fits(&load, free) && may_replace(*index))
+                .map(|(price, index, _)| (*price, self.group_of(*index) != Some(old_group), *index))
+                .take(REPLACEMENTS)
+                .collect();
+            better.sort_unstable();
+            for (_, _, offer) in better {
+                if self.exchange_offer(spot, offer) {
+                    break;
                 }
-                // A group at its minimum would be filled up again, so moving its node away saves nothing.
-                let room = offer.group == old_group
-                    || (self.limits.has_room_besides(offer.group, old_group) && !self.limits.at_minimum(old_group));
-                let free: Vec<i64> = self
-                    .kinds
-                    .sizes
-                    .columns(&template.allocatable)
-                    .zip(self.kinds.sizes.columns(&template.daemons))
-                    .map(|(all, daemons)| all.saturating_sub(daemons))
-                    .collect();
-                if room && fits(&load, &free) {
-                    best = Some((price, index));
-                }
-            }
-            // The cheapest by numbers is nearly always the one; where a rule objects, the node stays as it is.
-            if let Some((_, offer)) = best {
-                self.exchange_offer(spot, offer);
             }
         }
     }
@@ -200,29 +189,30 @@ impl Packing<'_, '_> {
     }
 
     /// Moves all pods of a planned node to a new node of another offer, if they fit there.
-    fn exchange_offer(&mut self, spot: usize, offer: usize) {
+    fn exchange_offer(&mut self, spot: usize, offer: usize) -> bool {
         let mark = self.mark();
-        let Some(entry) = self.spots.get(spot) else { return };
-        let (old, pods) = (entry.bin, entry.pods.clone());
-        for _ in &pods {
-            self.take(spot, 0);
+        let Some((old, pods)) = self.spots.get(spot).map(|spot| (spot.bin, spot.pods.clone())) else {
+            return false;
+        };
+        while let Some(last) = self.spots.get(spot).and_then(|spot| spot.pods.len().checked_sub(1)) {
+            self.take(spot, last);
         }
         self.close(spot);
-        let Some(new) = self.open(offer) else {
+        let new = self.open(offer);
+        let bin = new.and_then(|new| self.spots.get(new)).map(|spot| spot.bin);
+        let (Some(new), Some(bin)) = (new, bin) else {
             self.rollback(mark);
-            return;
-        };
-        let Some(bin) = self.spots.get(new).map(|spot| spot.bin) else {
-            return;
+            return false;
         };
         for Placed { kind, .. } in pods {
             let class = self.class(kind as usize);
             if self.world.misfit(class, bin).is_some() || !self.world.counts_the_same(class, old, bin) {
                 self.rollback(mark);
-                return;
+                return false;
             }
             self.place(kind as usize, new);
         }
+        true
     }
 
     /// Takes planned nodes out, one or two at a time, those with the most unused first, and packs their pods anew; what is

@@ -9,6 +9,7 @@ use crate::{
     snapshot::{ClassId, Pod, PodId, Snapshot},
     symbol::Symbol,
     taint::Toleration,
+    template::Template,
 };
 
 /// A pod by its position among all pods without a node.
@@ -309,6 +310,13 @@ impl Sizes {
         fixed
             .into_iter()
             .chain(self.extended.iter().map(|symbol| resources.extended(*symbol)))
+    }
+
+    /// What a new node has free, the pods of its DaemonSets counted.
+    pub(super) fn free_of(&self, template: &Template) -> Vec<i64> {
+        let all = self.columns(&template.allocatable);
+        let free = all.zip(self.columns(&template.daemons));
+        free.map(|(all, daemons)| all.saturating_sub(daemons)).collect()
     }
 
     fn push(&mut self, requests: &Resources) -> usize {

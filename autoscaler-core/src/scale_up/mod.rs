@@ -434,9 +434,7 @@ impl Packing<'_, '_> {
         self.rewind(start);
         let mut pods = Vec::new();
         for kind in of_group {
-            if let Some(entry) = self.kinds.list.get_mut(kind) {
-                pods.push((kind, std::mem::take(&mut entry.waiting)));
-            }
+            pods.push((kind, self.withdraw(kind)));
         }
         let all: usize = pods.iter().map(|(_, pods)| pods.len()).sum();
         let name = format!("{}/{}", self.snapshot.text(group.0), self.snapshot.text(group.1));

@@ -91,6 +91,8 @@ pub(super) struct Packing<'w, 's> {
     stale: bool,
     /// Kinds with pods that wait, by size.
     pub(super) of_size: Vec<Vec<u32>>,
+    /// By kind, how many pods wait: what is asked most often.
+    waiting: Vec<u32>,
     /// By spot and resource.
     free: Vec<i64>,
     roomy: Vec<Roomy>,
@@ -114,6 +116,7 @@ impl<'w, 's> Packing<'w, 's> {
             world,
             snapshot,
             first: vec![false; kinds.list.len()],
+            waiting: kinds.list.iter().map(|kind| narrow(kind.waiting.len())).collect(),
             roomy: vec![Roomy::default(); kinds.sizes.len()],
             passed: vec![0; kinds.list.len()],
             refused: vec![u32::MAX; kinds.ties],
@@ -144,7 +147,7 @@ impl<'w, 's> Packing<'w, 's> {
     /// How many pods of a kind wait.
     #[expect(clippy::indexing_slicing, reason = "kinds are counted from the list")]
     pub(super) fn waiting(&self, kind: usize) -> usize {
-        self.kinds.list[kind].waiting.len()
+        self.waiting[kind] as usize
     }
 
     #[expect(clippy::indexing_slicing, reason = "kinds are counted from the list")]
@@ -155,6 +158,11 @@ impl<'w, 's> Packing<'w, 's> {
     /// Whether room for a kind can come back while pods are only placed.
     pub(super) fn regains(&self, kind: usize) -> bool {
         self.world.may_regain_room(self.class(kind))
+    }
+
+    /// How many pods of every kind wait.
+    pub(super) fn all_waiting(&self) -> &[u32] {
+        &self.waiting
     }
 
     /// What is free on a spot.
@@ -190,6 +198,15 @@ impl<'w, 's> Packing<'w, 's> {
         open.into_iter()
     }
 
+    /// Takes all pods of a kind off those that wait.
+    pub(super) fn withdraw(&mut self, kind: usize) -> Vec<Position> {
+        if let Some(waiting) = self.waiting.get_mut(kind) {
+            *waiting = 0;
+        }
+        let entry = self.kinds.list.get_mut(kind);
+        entry.map(|entry| std::mem::take(&mut entry.waiting)).unwrap_or_default()
+    }
+
     /// Adds a planned node.
     pub(super) fn open(&mut self, offer: usize) -> Option<usize> {
         let entry = self.offers.list.get(offer)?;
@@ -219,6 +236,7 @@ impl<'w, 's> Packing<'w, 's> {
     pub(super) fn place(&mut self, kind: usize, spot: usize) {
         let entry = &mut self.kinds.list[kind];
         let Some(position) = entry.waiting.pop() else { return };
+        self.waiting[kind] -= 1;
         let (class, size) = (entry.class, entry.size);
         let spot_entry = &mut self.spots[spot];
         self.world.place(class, spot_entry.bin);
@@ -239,6 +257,7 @@ impl<'w, 's> Packing<'w, 's> {
         let placed = self.spots[spot].pods.remove(at);
         let entry = &mut self.kinds.list[placed.kind as usize];
         entry.waiting.push(placed.position);
+        self.waiting[placed.kind as usize] += 1;
         self.world.unplace(entry.class, self.spots[spot].bin);
         let size = entry.size;
         self.give_room(spot, size);
@@ -265,6 +284,7 @@ impl<'w, 's> Packing<'w, 's> {
                     if let Some(placed) = self.spots[spot as usize].pods.pop() {
                         let entry = &mut self.kinds.list[placed.kind as usize];
                         entry.waiting.push(placed.position);
+                        self.waiting[placed.kind as usize] += 1;
                         let row = self.free[spot as usize * width..].iter_mut();
                         for (free, request) in row.zip(self.kinds.sizes.of(entry.size)) {
                             *free += request;
@@ -275,6 +295,7 @@ impl<'w, 's> Packing<'w, 's> {
                 Some(Step::Taken(spot, at, placed)) => {
                     let entry = &mut self.kinds.list[placed.kind as usize];
                     entry.waiting.pop();
+                    self.waiting[placed.kind as usize] -= 1;
                     let row = self.free[spot as usize * width..].iter_mut();
                     for (free, request) in row.zip(self.kinds.sizes.of(entry.size)) {
                         *free -= request;
@@ -410,7 +431,7 @@ impl<'w, 's> Packing<'w, 's> {
     pub(super) fn put(&mut self, kind: usize, class: ClassId, tied: bool, spot: usize, most: usize) -> usize {
         let bin = self.spots[spot].bin;
         let entry = &self.kinds.list[kind];
-        let (size, waiting) = (entry.size, entry.waiting.len());
+        let (size, waiting) = (entry.size, self.waiting[kind] as usize);
         if !tied {
             // Only requests change while such pods are placed.
             if self.world.misfit(class, bin).is_some() {

@@ -2,15 +2,16 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"math/rand/v2"
+	"os"
 	"slices"
 
 	v1 "k8s.io/api/core/v1"
 )
 
 // orders is in how many orders bindings are tried before they are given up.
-const orders = 6
+const orders = 16
 
 // judge answers which nodes fit each pod. A pod that is bound is judged as if it were pending: its own use is taken
 // off, and NodeName refuses all other nodes.
@@ -62,14 +63,36 @@ func (s *scheduler) judge(ctx context.Context, pod *v1.Pod) (podAnswer, error) {
 //
 // Those that are refused are tried again as long as others are bound, since what is bound can make room: affinity wants
 // the other pod first, and a spread constraint the emptier domains. What is bound can also take room away, from pods that
-// are to be spread by where others are: so those go first, in each of the orders that are tried. Those that are left then
-// are taken from the end: each that is accepted beside all others may be the last of them.
+// are to be spread by where others are: so pods take turns (see turns). Those that are left then are taken from the end:
+// each that is accepted beside all others may be the last of them. If that does not lead to the end, those that were left
+// go first in the next order.
 func bindAll(plugins *profile, objects *objects, binds []binding) ([]refusal, error) {
+	turnOf, err := turns(objects, binds)
+	if err != nil {
+		return nil, err
+	}
+	last := 0
+	for _, turn := range turnOf {
+		last = max(last, turn)
+	}
 	var best []refusal
 	for order := range orders {
-		left, err := bindInOrder(plugins, objects, reordered(binds, order))
+		rounds := make([][]binding, last+1)
+		for index, bind := range binds {
+			rounds[turnOf[index]] = append(rounds[turnOf[index]], bind)
+		}
+		left, err := bindInTurns(plugins, objects, rounds)
 		if err != nil {
 			return nil, err
+		}
+		first := make(map[string]bool)
+		for _, refusal := range left {
+			first[refusal.Pod] = true
+		}
+		for index, bind := range binds {
+			if first[bind.Pod] {
+				turnOf[index] = 0
+			}
 		}
 		if 0 < len(left) {
 			left, err = bindFromEnd(plugins, objects, binds, left)
@@ -80,11 +103,47 @@ func bindAll(plugins *profile, objects *objects, binds []binding) ([]refusal, er
 		if order == 0 || len(left) < len(best) {
 			best = left
 		}
+		if os.Getenv("ORACLE_TRACE") != "" {
+			fmt.Fprintln(os.Stderr, order, len(left))
+		}
 		if len(best) == 0 {
 			break
 		}
 	}
 	return best, nil
+}
+
+// turns gives each binding its turn: of pods that look the same in the same zone the first goes in turn 1, the second in
+// turn 2, and so on. So pods of every kind grow evenly over the zones, for as long as there are some left in each. Pods
+// with spread constraints go before the others of their turn. Turn 0 is for those that have to go first.
+func turns(objects *objects, binds []binding) ([]int, error) {
+	byName := podsByName(objects)
+	zones := make(map[string]string)
+	for _, node := range objects.nodes {
+		zones[node.Name] = node.Labels[v1.LabelTopologyZone]
+	}
+	taken := make(map[string]int)
+	result := make([]int, 0, len(binds))
+	for _, bind := range binds {
+		pod, known := byName[bind.Pod]
+		if !known {
+			return nil, fmt.Errorf("pod %s: %w", bind.Pod, errUnknown)
+		}
+		constraints := pod.Spec.TopologySpreadConstraints
+		looks, err := json.Marshal([]any{pod.Namespace, pod.Labels, constraints, zones[bind.Node]})
+		if err != nil {
+			return nil, err
+		}
+		turn := 2 * taken[string(looks)]
+		taken[string(looks)]++
+		if 0 < len(constraints) {
+			turn++
+		} else {
+			turn += 2
+		}
+		result = append(result, turn)
+	}
+	return result, nil
 }
 
 // bindFromEnd finds, for pods that could not be bound after the others, an order from the end: it starts where all pods
@@ -127,21 +186,9 @@ func bindFromEnd(plugins *profile, objects *objects, binds []binding, last []ref
 	return waiting, nil
 }
 
-// reordered gives the bindings as they are, backwards, or in an order of chance that is always the same.
-func reordered(binds []binding, order int) []binding {
-	result := slices.Clone(binds)
-	switch order {
-	case 0:
-	case 1:
-		slices.Reverse(result)
-	default:
-		source := rand.New(rand.NewPCG(uint64(order), uint64(len(binds))))
-		source.Shuffle(len(result), func(i, j int) { result[i], result[j] = result[j], result[i] })
-	}
-	return result
-}
-
-func bindInOrder(plugins *profile, objects *objects, binds []binding) ([]refusal, error) {
+// bindInTurns binds what fits, turn after turn, and answers which are left. Whoever was refused is tried again in every
+// turn, and in the end for as long as others are bound.
+func bindInTurns(plugins *profile, objects *objects, rounds [][]binding) ([]refusal, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	scheduler, err := plugins.start(ctx, objects)
@@ -149,32 +196,17 @@ func bindInOrder(plugins *profile, objects *objects, binds []binding) ([]refusal
 		return nil, err
 	}
 	byName := podsByName(objects)
-	var spread, others []refusal
-	for _, bind := range binds {
-		pod, known := byName[bind.Pod]
-		if !known {
-			return nil, fmt.Errorf("pod %s: %w", bind.Pod, errUnknown)
+	var waiting []refusal
+	for turn := 0; ; turn++ {
+		if turn < len(rounds) {
+			for _, bind := range rounds[turn] {
+				waiting = append(waiting, refusal{binding: bind})
+			}
 		}
-		if 0 < len(pod.Spec.TopologySpreadConstraints) {
-			spread = append(spread, refusal{binding: bind})
-		} else {
-			others = append(others, refusal{binding: bind})
-		}
-	}
-	left, err := scheduler.bindWhatFits(ctx, byName, spread)
-	if err != nil {
-		return nil, err
-	}
-	return scheduler.bindWhatFits(ctx, byName, append(left, others...))
-}
-
-// bindWhatFits goes through the pods again and again until it can bind none of them, and answers which are left.
-func (s *scheduler) bindWhatFits(ctx context.Context, byName map[string]*v1.Pod, waiting []refusal) ([]refusal, error) {
-	for bound := true; bound && 0 < len(waiting); {
-		bound = false
+		bound := false
 		refusedNow := waiting[:0]
 		for _, next := range waiting {
-			no, err := s.tryToBind(ctx, byName[next.Pod], next.Node)
+			no, err := scheduler.tryToBind(ctx, byName[next.Pod], next.Node)
 			if err != nil {
 				return nil, err
 			}
@@ -185,8 +217,10 @@ func (s *scheduler) bindWhatFits(ctx context.Context, byName map[string]*v1.Pod,
 			refusedNow = append(refusedNow, refusal{next.binding, no.plugin, no.message})
 		}
 		waiting = refusedNow
+		if len(rounds) <= turn && !bound {
+			return waiting, nil
+		}
 	}
-	return waiting, nil
 }
 
 func (s *scheduler) tryToBind(ctx context.Context, pod *v1.Pod, node string) (refused, error) {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use autoscaler_core::build::Input;
+use autoscaler_core::check::check;
 use autoscaler_core::document::PlanDocument;
 use autoscaler_core::manifest::Objects;
 use autoscaler_core::manifest::Source;
@@ -54,6 +55,8 @@ pub struct Outcome {
     pub created: usize,
     /// How many pods it finds no place for.
     pub unschedulable: usize,
+    /// What the planner's own check says against the plan.
+    pub violations: Vec<String>,
 }
 
 impl Problem {
@@ -118,6 +121,10 @@ impl Problem {
             objects,
             binds,
             created: plan.creations.len(),
+            violations: check(snapshot, plan)
+                .iter()
+                .map(|violation| format!("{violation:?}"))
+                .collect(),
             unschedulable: document
                 .pods
                 .iter()
