@@ -64,7 +64,7 @@ impl Offers {
         let limits = Limits::new(snapshot);
         let learned = Learned::new(snapshot);
         let windows = snapshot.groups.iter().map(|group| group.scale_up_window);
-        let mut windows: Vec<_> = windows.filter(|window| window.is_positive()).collect();
+        let mut windows: Vec<_> = windows.filter(SignedDuration::is_positive).collect();
         windows.sort_unstable();
         windows.dedup();
         let mut list = Vec::new();

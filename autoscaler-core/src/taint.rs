@@ -128,7 +128,7 @@ mod tests {
     fn many_taints_and_tolerations_match_as_few_do() {
         let mut symbols = Symbols::default();
         let names: Vec<_> = (0..100).map(|n| symbols.intern(&n.to_string())).collect();
-        let some = |name: usize| (name % 5 != 0).then(|| names[name % names.len()]);
+        let some = |name: usize| (!name.is_multiple_of(5)).then(|| names[name % names.len()]);
         let effects = [None, Some(Effect::NoSchedule), Some(Effect::NoExecute)];
         for missing in 0..200 {
             let taints: Vec<_> = (0..400)

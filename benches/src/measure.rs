@@ -34,6 +34,8 @@ pub struct Measure<'c> {
 pub struct Found {
     /// What was decided, for the table.
     pub note: String,
+    /// Of how many equal parts a run consists and what one is called, when the time of one is of interest.
+    pub parts: Option<(usize, &'static str)>,
     samples: Vec<Duration>,
 }
 
@@ -71,7 +73,10 @@ impl<'c> Measure<'c> {
             });
         });
         if let Some(median) = found.median() {
-            let row = format!("| {}/{name} | {median:.2?} | {} |", self.name, found.note);
+            let of_part = found.parts.map_or(String::new(), |(parts, what)| {
+                format!("{:.1} ns per {what}; ", median.as_nanos() as f64 / parts as f64)
+            });
+            let row = format!("| {}/{name} | {median:.2?} | {of_part}{} |", self.name, found.note);
             self.rows.push(row);
         }
     }

@@ -216,12 +216,17 @@ impl Reader<'_> {
         taints.iter().map(read).collect()
     }
 
-    fn toleration(&mut self, manifest: &pod_manifest::Toleration) -> Toleration {
-        Toleration {
+    /// A toleration, or `None` for one with an operator that never matches: `Gt` and `Lt` do not while their feature gate
+    /// is off, as it is by default.
+    fn toleration(&mut self, manifest: &pod_manifest::Toleration) -> Option<Toleration> {
+        if !matches!(manifest.operator.as_str(), "" | "Equal" | "Exists") {
+            return None;
+        }
+        Some(Toleration {
             key: non_empty(&manifest.key).map(|key| self.intern(key)),
             value: (manifest.operator != "Exists").then(|| self.intern(&manifest.value)),
             effect: Effect::parse(&manifest.effect),
-        }
+        })
     }
 
     fn allowed_hours(&mut self, metadata: &ObjectMeta, object: &dyn Fn() -> String) -> Option<AllowedHours> {

@@ -190,7 +190,7 @@ impl Reader<'_> {
             tolerations: spec
                 .tolerations
                 .iter()
-                .map(|toleration| self.toleration(toleration))
+                .filter_map(|toleration| self.toleration(toleration))
                 .collect(),
             priority: priorities.of(spec.priority, &spec.priority_class_name),
             terminating: false,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::testing::Cluster;
 
 /// All removal budgets out of the way, and a group that is to keep head-room.
-fn keeping(headroom: Value) -> Cluster {
+fn keeping(headroom: &Value) -> Cluster {
     Cluster::new()
         .settings(json!({"budgets": {"empty": 10000, "drain": "100%"}}))
         .group("workers", json!({"spec": {"headroom": headroom}}))
@@ -27,7 +27,7 @@ fn daemon() -> Value {
 
 #[test]
 fn as_many_empty_nodes_stay_as_are_asked_for() {
-    let run = keeping(json!({"nodes": 2}))
+    let run = keeping(&json!({"nodes": 2}))
         .node("n1", json!({}))
         .node("n2", json!({}))
         // A node with nothing but pods of DaemonSets is empty.
@@ -46,7 +46,7 @@ fn as_many_empty_nodes_stay_as_are_asked_for() {
 #[test]
 fn a_percentage_is_of_the_nodes_with_pods() {
     let cluster = |percent: i64| {
-        let mut cluster = keeping(json!({"percent": percent}));
+        let mut cluster = keeping(&json!({"percent": percent}));
         for name in ["a1", "a2", "a3"] {
             cluster = cluster.node(name, json!({})).anchor(name);
         }
@@ -65,7 +65,7 @@ fn a_percentage_is_of_the_nodes_with_pods() {
 fn room_for_pods_may_be_on_nodes_with_other_pods() {
     let cluster = |replicas: i64| {
         let pods = json!({"replicas": replicas, "resources": {"requests": {"cpu": "1"}}});
-        keeping(json!({"pods": pods}))
+        keeping(&json!({"pods": pods}))
             .node("a1", json!({}))
             .pod("busy", "a1", "2500m", json!({}))
             .node("e1", json!({}))
@@ -82,7 +82,7 @@ fn room_for_pods_may_be_on_nodes_with_other_pods() {
 #[test]
 fn pods_that_move_do_not_take_the_room_either() {
     // Either of the two could be emptied onto the other, but then no node would be empty.
-    let run = keeping(json!({"nodes": 1}))
+    let run = keeping(&json!({"nodes": 1}))
         .node("n1", json!({}))
         .pod("a", "n1", "1", json!({}))
         .node("n2", json!({}))
@@ -91,7 +91,7 @@ fn pods_that_move_do_not_take_the_room_either() {
     assert_eq!([run.verdict("n1"), run.verdict("n2")], ["Headroom", "Headroom"]);
 
     // With one more node there is an empty one left.
-    let run = keeping(json!({"nodes": 1}))
+    let run = keeping(&json!({"nodes": 1}))
         .node("n1", json!({}))
         .pod("a", "n1", "1", json!({}))
         .node("n2", json!({}))
@@ -120,7 +120,7 @@ fn head_room_of_another_group_is_not_used_up() {
 
 #[test]
 fn what_adds_nothing_to_head_room_may_go_even_when_there_is_too_little() {
-    let run = keeping(json!({"nodes": 5}))
+    let run = keeping(&json!({"nodes": 5}))
         .node("empty", json!({}))
         .node("closed", cordoned())
         .node("n1", json!({}))
@@ -137,7 +137,7 @@ fn what_adds_nothing_to_head_room_may_go_even_when_there_is_too_little() {
 fn a_pending_pod_that_fits_makes_its_node_busy() {
     // The decision itself places it; here only its class is on the node.
     let nominated = json!({"status": {"nominatedNodeName": "n1", "conditions": []}});
-    let snapshot = keeping(json!({"nodes": 1}))
+    let snapshot = keeping(&json!({"nodes": 1}))
         .node("n1", json!({}))
         .node("n2", json!({}))
         .pod("p", "", "1", nominated)
@@ -152,7 +152,7 @@ fn a_pending_pod_that_fits_makes_its_node_busy() {
 
 #[test]
 fn the_check_finds_head_room_that_removals_take() {
-    let snapshot = keeping(json!({"nodes": 1}))
+    let snapshot = keeping(&json!({"nodes": 1}))
         .node("n1", json!({}))
         .node("n2", json!({}))
         .snapshot();

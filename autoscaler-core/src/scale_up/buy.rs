@@ -391,8 +391,7 @@ impl Packing<'_, '_> {
             };
             let mut bought = 0;
             let mut left = demand.available(shape, exclusive);
-            loop {
-                let Some(spot) = self.open_for(shape, kind) else { break };
+            while let Some(spot) = self.open_for(shape, kind) {
                 bought += 1;
                 self.carry(spot, &fill, &by_worth, kind, shape);
                 for (size, count) in &fill.counts {

@@ -217,7 +217,7 @@ impl Try {
         Self {
             first: self.first.clone(),
             backwards: number % 2 == 1,
-            aim: if limited && number / 2 % 2 == 0 {
+            aim: if limited && (number / 2).is_multiple_of(2) {
                 Aim::Room
             } else {
                 Aim::Chain

@@ -65,7 +65,7 @@ impl Packing<'_, '_> {
                 continue;
             }
             let refusal = match (&offer.refusal, &offer.template) {
-                (Some(refusal), _) => Some(refusal.clone()),
+                (Some(refusal), _) => Some(Arc::clone(refusal)),
                 (None, Some(_)) if waited < offer.waits => Some(Offers::too_young(snapshot, offer.group)),
                 (None, Some(template)) => {
                     let misfit = if waits {

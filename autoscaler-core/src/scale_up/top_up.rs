@@ -10,16 +10,15 @@ use crate::{
 };
 
 impl Packing<'_, '_> {
-    /// Adds what is missing, as far as the limits allow.
+    /// Adds what is missing, as far as the limits allow. Head-room comes first: its nodes count for the minimum, while a
+    /// node for the minimum need not have the room.
     pub(super) fn top_up(&mut self, now: Timestamp) {
-        for group in self.snapshot.group_ids() {
-            self.top_up_to_minimum(group);
-        }
         let snapshot = self.snapshot;
         for group in snapshot.group_ids() {
             if let Some(headroom) = &snapshot.group(group).headroom {
                 self.top_up_headroom(group, headroom, now);
             }
+            self.top_up_to_minimum(group);
         }
     }
 
