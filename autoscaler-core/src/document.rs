@@ -33,6 +33,19 @@ pub struct PlanDocument {
     pub pods: Vec<PodDocument>,
     /// Every node.
     pub nodes: Vec<NodeDocument>,
+    /// What the new nodes cost; absent when there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price: Option<PriceDocument>,
+}
+
+/// What the new nodes of a plan cost.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PriceDocument {
+    /// All of them together, per hour.
+    pub hourly: f64,
+    /// No nodes for all pods that do not fit the nodes there are cost less per hour, whatever the limits: see [`Plan::least_price`].
+    pub least_hourly: f64,
 }
 
 /// Nodes of one group and offering to create.
@@ -186,6 +199,10 @@ impl PlanDocument {
                 .collect(),
             pods: plan.pods.iter().map(|report| pod(snapshot, plan, report)).collect(),
             nodes: plan.nodes.iter().map(|report| node(snapshot, report)).collect(),
+            price: (!plan.creations.is_empty()).then(|| PriceDocument {
+                hourly: plan.hourly_price().as_f64(),
+                least_hourly: plan.least_price.as_f64(),
+            }),
         }
     }
 }
@@ -211,6 +228,12 @@ impl fmt::Display for PlanDocument {
                 };
                 writeln!(f, "  a node for {pods}")?;
             }
+        }
+        if let Some(PriceDocument { hourly, least_hourly }) = self.price {
+            writeln!(
+                f,
+                "In all {hourly} per hour; nodes for all pods that need one cost at least {least_hourly}."
+            )?;
         }
         for removal in &self.scale_down {
             writeln!(

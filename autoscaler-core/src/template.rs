@@ -123,8 +123,18 @@ impl Template {
     /// The node that a VPSieNode is going to be. Its Node, when there is one, already says what it offers.
     #[must_use]
     pub fn of_machine(snapshot: &Snapshot, machine: &Machine, group: GroupId) -> Option<Self> {
+        Self::of_machine_with(snapshot, &Learned::new(snapshot), machine, group)
+    }
+
+    /// The node that a VPSieNode is going to be, from what live nodes tell.
+    pub(crate) fn of_machine_with(
+        snapshot: &Snapshot,
+        learned: &Learned<'_>,
+        machine: &Machine,
+        group: GroupId,
+    ) -> Option<Self> {
         let node = machine.node.map(|node| snapshot.node(node));
-        let mut template = Self::of_machine_and_node(snapshot, machine, node, group)?;
+        let mut template = Self::of_machine_and_node(snapshot, learned, machine, node, group)?;
         if let Some(node) = node.filter(|node| !node.volume_limits.is_empty()) {
             template.volume_limits.clone_from(&node.volume_limits);
         }
@@ -133,20 +143,20 @@ impl Template {
 
     fn of_machine_and_node(
         snapshot: &Snapshot,
+        learned: &Learned<'_>,
         machine: &Machine,
         node: Option<&Node>,
         group: GroupId,
     ) -> Option<Self> {
         let offering = snapshot.offering(&machine.offering, &machine.datacenter);
-        let learned = Learned::new(snapshot);
         let reported = node
             .map(|node| node.allocatable.clone())
             .filter(|allocatable| 0 < allocatable.pods);
         match (offering, reported) {
             (Some(offering), Some(allocatable)) => {
-                Some(Self::with_allocatable(snapshot, &learned, group, offering, allocatable))
+                Some(Self::with_allocatable(snapshot, learned, group, offering, allocatable))
             }
-            (Some(offering), None) => Some(Self::with(snapshot, &learned, group, offering)),
+            (Some(offering), None) => Some(Self::with(snapshot, learned, group, offering)),
             // The size is no longer in the catalogue: only what is known from live nodes can be said.
             (None, reported) => {
                 let live = || Some(learned.from(group, &machine.offering)?.allocatable.clone());
@@ -164,7 +174,7 @@ impl Template {
                 };
                 Some(Self::with_allocatable(
                     snapshot,
-                    &learned,
+                    learned,
                     group,
                     &unlisted,
                     allocatable,

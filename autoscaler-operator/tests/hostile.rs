@@ -1,7 +1,11 @@
 //! Files and arguments that nobody means well with: the program ends with 0 and a plan, or with 2 and a message that
 //! says where. It never panics, and no message is endless.
 
-#![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a helper of a test fails by panicking"
+)]
 
 use std::{
     fs,

@@ -8,7 +8,7 @@ use crate::{
     plan::Destination,
     planner::Options,
     snapshot::{ClassId, NodeId, PodId, Snapshot},
-    template::Template,
+    template::{Learned, Template},
     world::{BinId, World},
 };
 
@@ -87,6 +87,7 @@ pub(super) fn unusable(snapshot: &Snapshot, id: NodeId) -> Option<(&'static str,
 /// The nodes that pods can be placed on: Ready ones, then those to come, each in the order of their names.
 pub(super) fn destinations(world: &mut World<'_>, now: Timestamp) -> Vec<(BinId, Destination)> {
     let snapshot = world.snapshot();
+    let learned = Learned::new(snapshot);
     let mut destinations: Vec<_> = snapshot
         .node_ids()
         .filter(|node| unusable(snapshot, *node).is_none() && !is_starting(snapshot, *node))
@@ -104,7 +105,7 @@ pub(super) fn destinations(world: &mut World<'_>, now: Timestamp) -> Vec<(BinId,
         }
         let Some(template) = machine
             .group
-            .and_then(|group| Template::of_machine(snapshot, machine, group))
+            .and_then(|group| Template::of_machine_with(snapshot, &learned, machine, group))
         else {
             continue;
         };

@@ -113,7 +113,7 @@ impl Cluster {
             }
             _ => {
                 let kind = *random.pick(&KINDS);
-                let object = object(kind, random);
+                let object = self.changed(kind, random).unwrap_or_else(|| object(kind, random));
                 let key = key_of(kind, &object);
                 put(index, kind, &object);
                 self.objects.insert(key, object.clone());
@@ -164,6 +164,21 @@ impl Cluster {
             }
         }
         index.set_config(self.config.as_ref().map(read).as_ref());
+    }
+
+    /// Now and then an object that is there with one part of another: most changes leave most of an object as it is.
+    fn changed(&self, kind: Kind, random: &mut Random) -> Option<Value> {
+        let known: Vec<_> = self.objects.iter().filter(|(key, _)| key.0 == kind).collect();
+        if known.is_empty() || random.chance(75) {
+            return None;
+        }
+        let mut changed = random.pick(&known).1.clone();
+        let other = object(kind, random);
+        match *random.pick(&["spec", "status", "labels", "annotations"]) {
+            part @ ("spec" | "status") => changed[part] = other[part].clone(),
+            part => changed["metadata"][part] = other["metadata"][part].clone(),
+        }
+        Some(changed)
     }
 
     fn change_settings(&mut self, random: &mut Random, index: &mut Index) -> String {

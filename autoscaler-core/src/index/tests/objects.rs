@@ -339,7 +339,7 @@ fn pod_spec(random: &mut Random, name: &str) -> Value {
     if random.chance(35) {
         let volumes = (0..=random.below(2)).map(|index| {
             let mut volume = match random.below(8) {
-                0 | 4 => json!({"emptyDir": {}}),
+                0 | 4 | 5 => json!({"emptyDir": {}}),
                 1 => json!({"gcePersistentDisk": {"pdName": random.name("d", 2), "readOnly": random.chance(50)}}),
                 2 if name == "p1" => json!({"ephemeral": {"volumeClaimTemplate": {"spec": {}}}}),
                 3 => json!({"configMap": {"name": "x"}}),
@@ -371,7 +371,7 @@ fn affinity_term(random: &mut Random) -> Value {
 
 fn volume(random: &mut Random) -> Value {
     let mut labels = json!({});
-    if random.chance(40) {
+    if random.chance(65) {
         labels["topology.kubernetes.io/zone"] = json!(random.name("z", 3));
     }
     let mut spec = json!({
@@ -384,7 +384,7 @@ fn volume(random: &mut Random) -> Value {
     } else {
         spec["csi"] = json!({"driver": *random.pick(&["csi", "other"]), "volumeHandle": random.name("handle", 3)});
     }
-    if random.chance(25) {
+    if random.chance(15) {
         let zone = json!({"key": "topology.kubernetes.io/zone", "operator": "In", "values": [random.name("z", 3)]});
         spec["nodeAffinity"] = json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [zone]}]}});
     }
