@@ -28,7 +28,7 @@ EXAMPLES = $(basename $(notdir $(wildcard examples/*.rs examples/examples/*.rs))
 build:
 	$(CARGO) build --workspace --all-features
 
-test: test-unit test-embedded test-integration
+test: test-unit test-embedded test-oracle test-integration
 
 test-unit:
 	$(CARGO) test --workspace --exclude autoscaler-tests --all-features
@@ -41,13 +41,21 @@ examples:
 test-embedded:
 	$(CARGO) test -p autoscaler-tests --test embedded
 
+# The planner against kube-scheduler's own Filter plugins. ORACLE_SEED and ORACLE_VERDICTS pick other random clusters.
+test-oracle: oracle
+	$(CARGO) test -p autoscaler-tests --test oracle -- --nocapture
+
 # The end-to-end tests on the real control plane.
 test-integration: control-plane
 	$(CARGO) test -p autoscaler-tests --test suite
 
 # Takes about five minutes the first time, and nothing when it is there.
 control-plane:
-	@tests/control-plane/build.sh
+	@tests/control-plane/build.sh control-plane
+
+# The program that holds the plugins; built as the control plane is.
+oracle:
+	@tests/control-plane/build.sh oracle
 
 demo:
 	$(CARGO) run --release -- demo

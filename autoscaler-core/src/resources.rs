@@ -116,6 +116,11 @@ impl Resources {
         self.combine(other, i64::saturating_add);
     }
 
+    /// Adds other amounts so many times.
+    pub(crate) fn add_times(&mut self, other: &Self, times: i64) {
+        self.combine(other, |mine, amount| mine.saturating_add(amount.saturating_mul(times)));
+    }
+
     /// Subtracts other amounts; the result may be below zero.
     pub fn subtract(&mut self, other: &Self) {
         self.combine(other, i64::saturating_sub);

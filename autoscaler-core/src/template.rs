@@ -172,13 +172,7 @@ impl Template {
                     available: false,
                     datacenter: Some(machine.datacenter.clone()),
                 };
-                Some(Self::with_allocatable(
-                    snapshot,
-                    learned,
-                    group,
-                    &unlisted,
-                    allocatable,
-                ))
+                Some(Self::with_allocatable(snapshot, learned, group, &unlisted, allocatable))
             }
         }
     }

@@ -53,6 +53,8 @@ struct Bin {
 #[derive(Clone, Copy, Debug)]
 enum Change {
     Placed(ClassId, BinId),
+    /// So many pods that nothing but what they request is counted of.
+    PlacedMany(ClassId, BinId, u32),
     Unplaced(ClassId, BinId),
     Added,
     /// What the node was before.
@@ -237,6 +239,19 @@ impl<'s> World<'s> {
         self.log.push(Change::Placed(class, bin));
     }
 
+    /// Puts so many pods of this class on a node, whether they fit or not.
+    pub fn place_many(&mut self, class: ClassId, bin: BinId, count: u32) {
+        let pod = self.snapshot.class(class);
+        if self.is_constrained(class) || !pod.ports.is_empty() || pod.volumes.is_some() {
+            for _ in 0..count {
+                self.place(class, bin);
+            }
+            return;
+        }
+        self.request(class, bin, i64::from(count));
+        self.log.push(Change::PlacedMany(class, bin, count));
+    }
+
     /// Takes a pod of this class off a node.
     pub fn unplace(&mut self, class: ClassId, bin: BinId) {
         self.count_pod(class, bin, false);
@@ -254,6 +269,7 @@ impl<'s> World<'s> {
         while mark.0 < self.log.len() {
             match self.log.pop() {
                 Some(Change::Placed(class, bin)) => self.count_pod(class, bin, false),
+                Some(Change::PlacedMany(class, bin, count)) => self.request(class, bin, -i64::from(count)),
                 Some(Change::Unplaced(class, bin)) => self.count_pod(class, bin, true),
                 Some(Change::Added) => self.pop_bin(),
                 Some(Change::State(bin, state)) => {
@@ -364,6 +380,13 @@ impl<'s> World<'s> {
         for needs in volumes.flatten() {
             self.counters.count_exclusive(needs, add);
         }
+    }
+
+    /// Adds what so many pods of this class request.
+    #[expect(clippy::indexing_slicing, reason = "ids are made by this world")]
+    fn request(&mut self, class: ClassId, bin: BinId, times: i64) {
+        let requests = &self.snapshot.class(class).requests;
+        self.bins[bin.index()].used.add_times(requests, times);
     }
 
     #[expect(clippy::indexing_slicing, reason = "ids are made by this world")]

@@ -10,7 +10,7 @@
 //! | `/readyz` | 200 while this replica does the work, else 503: readiness |
 //! | `/ping` | `pong`: the server answers |
 //! | `/metrics` | the Prometheus text format, version 0.0.4 |
-//! | `/explain/pod` | where pods fit, and why not elsewhere: see [`answer`](crate::explain::answer) |
+//! | `/explain/pod` | where pods fit, and why not elsewhere: see [`answer`] |
 
 mod health;
 

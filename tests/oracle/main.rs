@@ -4,6 +4,7 @@
 //! the same variables pick other clusters, and more of them, than those of every run.
 
 mod differential;
+mod kept;
 mod plans;
 
 /// A number that the environment sets.

@@ -5,11 +5,13 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
+use harness::oracle::plans::Outcome;
 use harness::oracle::plans::Problem;
 use harness::oracle::plans::carry_out;
 use harness::oracle::plans::summary;
 use harness::oracle::problems::karpenter;
 use harness::oracle::problems::random_problem;
+use harness::oracle::process::Left;
 use harness::oracle::process::Oracle;
 use harness::oracle::shrink::shrink;
 use harness::oracle::shrink::yaml;
@@ -33,14 +35,19 @@ fn plans_for_random_clusters_can_be_carried_out() {
     let count = variable("ORACLE_PLANS").unwrap_or(PROBLEMS);
     let mut oracle = Oracle::start().unwrap();
     let (mut bound, mut created, mut unschedulable) = (0, 0, 0);
-    let mut failed = Vec::new();
+    let (mut failed, mut violations) = (Vec::new(), Vec::new());
     for seed in seed..seed + count {
         let problem = random_problem(seed);
         let outcome = problem.outcome().unwrap();
-        assert!(outcome.violations.is_empty(), "ORACLE_PLAN_SEED={seed}: {:#?}", outcome.violations);
         bound += outcome.binds.len();
         created += outcome.created;
         unschedulable += outcome.unschedulable;
+        violations.extend(
+            outcome
+                .violations
+                .iter()
+                .map(|violation| format!("{seed}: {violation}")),
+        );
         let left = carry_out(&mut oracle, &[outcome]).unwrap().remove(0);
         if !left.is_empty() {
             failed.push((seed, problem, left));
@@ -52,6 +59,10 @@ fn plans_for_random_clusters_can_be_carried_out() {
         "the problems ask for too little"
     );
     let Some((seed, problem, left)) = failed.first() else {
+        assert!(
+            violations.is_empty(),
+            "the planner's own check, by ORACLE_PLAN_SEED: {violations:#?}"
+        );
         return;
     };
     let small = shrink(&problem.objects, |objects| {
@@ -65,14 +76,15 @@ fn plans_for_random_clusters_can_be_carried_out() {
     fs::write(&file, yaml(&small.objects)).unwrap();
     let outcome = small.outcome().unwrap();
     let left_of_small = carry_out(&mut oracle, std::slice::from_ref(&outcome)).unwrap();
-    let seeds: Vec<_> = failed.iter().map(|(seed, ..)| seed).collect();
+    let of_seed = |(seed, _, left): &(u64, Problem, Vec<Left>)| format!("    {seed}: {}\n", summary(left));
+    let seeds: String = failed.iter().map(of_seed).collect();
     panic!(
-        "{} of {count} plans cannot be carried out: ORACLE_PLAN_SEED is one of {seeds:?}, with ORACLE_PLANS=1\n\
-         plan {seed} leaves {}\n\
-         the smallest such cluster is in {} with the offerings {}\n\
+        "{} of {count} plans cannot be carried out, by ORACLE_PLAN_SEED (with ORACLE_PLANS=1) and what refuses their pods:\n\
+         {seeds}\
+         the planner's own check says: {violations:#?}\n\
+         the smallest cluster like {seed} is in {} with the offerings {}\n\
          its plan binds {:?} and leaves {left_of_small:#?}",
         failed.len(),
-        summary(left),
         file.display(),
         json!(small.offerings),
         outcome.binds,
@@ -93,18 +105,23 @@ fn the_plan_for_the_shape_of_karpenter_can_be_carried_out() {
     );
     assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
     let created = outcome.created;
-    let left = carry_out(&mut oracle, &[outcome]).unwrap().remove(0);
+    let left = carry_out(&mut oracle, std::slice::from_ref(&outcome))
+        .unwrap()
+        .remove(0);
     println!(
         "{pods} pods on {created} nodes, planned in {planned:?}, bound after {:?}",
         started.elapsed()
     );
-    assert!(
-        left.is_empty(),
-        "{} pods cannot be bound: {}\n{:?}",
-        left.len(),
-        summary(&left),
-        left[0]
-    );
+    if let Some(first) = left.first() {
+        let Outcome { objects, binds, .. } = &outcome;
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("karpenter.json");
+        fs::write(&file, json!({"objects": objects, "binds": binds}).to_string()).unwrap();
+        let (count, plugins) = (left.len(), summary(&left));
+        panic!(
+            "{count} pods cannot be bound: {plugins}\nthe first is {first:?}\nthe question, as the oracle reads it, is in {}",
+            file.display()
+        );
+    }
 }
 
 /// Whether the plan for these objects cannot be carried out because of this plugin.

@@ -141,9 +141,3 @@ pub(super) fn nominations(snapshot: &Snapshot) -> Vec<(i32, ClassId, NodeId)> {
     nominations.sort_unstable();
     nominations
 }
-
-/// Every pod without a node that has not ended, by namespace and name.
-pub(super) fn pending(snapshot: &Snapshot) -> Vec<PodId> {
-    let waits = |id: &PodId| !snapshot.pod(*id).is_terminal();
-    snapshot.unbound_pods().iter().copied().filter(waits).collect()
-}

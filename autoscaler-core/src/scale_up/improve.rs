@@ -147,7 +147,11 @@ impl Packing<'_, '_> {
             };
             let old_price = template.hourly_price.nanos();
             let empty = self.kinds.sizes.free_of(template);
-            let load: Vec<i64> = empty.iter().zip(self.free(spot)).map(|(all, free)| all - free).collect();
+            let load: Vec<i64> = empty
+                .iter()
+                .zip(self.free(spot))
+                .map(|(all, free)| all - free)
+                .collect();
             let waited = self.waited(spot);
             let may_replace = |index: usize| {
                 self.offers.list.get(index).is_some_and(|offer| {

@@ -6,7 +6,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use crate::{
     resources::Resources,
     selector::{Labels, NodeSelector},
-    snapshot::{ClassId, Pod, PodId, Snapshot},
+    snapshot::{ClassId, PodId, Snapshot},
     symbol::Symbol,
     taint::Toleration,
     template::Template,
@@ -50,6 +50,18 @@ pub(super) struct Kinds {
     pub(super) exclusives: usize,
     /// How many numbers [`Kind::ties`] has.
     pub(super) ties: usize,
+    /// A pod of each class.
+    classes: Vec<Position>,
+}
+
+/// A pod that asks for a node.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asks {
+    pub(super) position: Position,
+    pub(super) class: ClassId,
+    /// How many of the waiting times that groups ask for have passed for it.
+    pub(super) waited: usize,
+    pub(super) pod_group: Option<(Symbol, Symbol)>,
 }
 
 /// Distinct requests as rows of numbers, one column for each resource that some pod requests.
@@ -82,43 +94,40 @@ type Look<'s> = (&'s Labels, Option<&'s NodeSelector>, &'s [Toleration]);
 // === impl Kinds ===
 
 impl Kinds {
-    /// Groups the pods at these positions of `pending`. `waited` says how many of the waiting times of groups have passed
-    /// for a pod.
-    #[expect(clippy::indexing_slicing, reason = "positions and ids are those of the lists")]
-    pub(super) fn new(
-        snapshot: &Snapshot,
-        pending: &[PodId],
-        asking: &[Position],
-        waited: impl Fn(&Pod) -> usize,
-    ) -> Self {
+    /// Groups the pods that ask.
+    #[expect(clippy::indexing_slicing, reason = "ids are those of the snapshot")]
+    pub(super) fn new(snapshot: &Snapshot, asking: &[Asks]) -> Self {
         // Classes first: there are far fewer of them than pods.
         const NONE: u32 = u32::MAX;
         let mut plain: Vec<u32> = vec![NONE; snapshot.classes.len()];
         let mut special: BTreeMap<_, usize> = BTreeMap::new();
         let mut entries: Vec<Entry> = Vec::new();
-        for position in asking {
-            let pod = snapshot.pod(pending[*position as usize]);
-            let pod_group = pod.pod_group.map(|name| (pod.namespace, name));
-            let waited = waited(pod);
+        for asks in asking {
+            let Asks {
+                position,
+                class,
+                waited,
+                pod_group,
+            } = *asks;
             let next = entries.len();
             let slot = if pod_group.is_none() && waited == 0 {
-                let slot = &mut plain[pod.class.index()];
+                let slot = &mut plain[class.index()];
                 if *slot == NONE {
                     *slot = super::packing::narrow(next);
                 }
                 *slot as usize
             } else {
-                *special.entry((pod.class, waited, pod_group)).or_insert(next)
+                *special.entry((class, waited, pod_group)).or_insert(next)
             };
             if slot == next {
                 entries.push(Entry {
-                    class: pod.class,
+                    class,
                     waited,
                     pod_group,
                     waiting: Vec::new(),
                 });
             }
-            entries[slot].waiting.push(*position);
+            entries[slot].waiting.push(position);
         }
         let mut kinds = Self {
             list: Vec::new(),
@@ -126,10 +135,24 @@ impl Kinds {
             looks: Vec::new(),
             exclusives: 0,
             ties: 1,
+            classes: entries
+                .iter()
+                .filter_map(|entry| entry.waiting.first().copied())
+                .collect(),
         };
         kinds.fill(snapshot, entries);
         kinds.order(snapshot);
         kinds
+    }
+
+    /// The first pod of each class.
+    pub(super) fn one_of_each_class(&self, pending: &[PodId]) -> Vec<PodId> {
+        let mut first = self.classes.clone();
+        first.sort_unstable();
+        let pods = first
+            .into_iter()
+            .map(|position| pending.get(position as usize).copied());
+        pods.flatten().collect()
     }
 
     fn fill(&mut self, snapshot: &Snapshot, entries: Vec<Entry>) {

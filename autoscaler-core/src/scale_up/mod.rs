@@ -23,8 +23,8 @@ use jiff::Timestamp;
 
 use self::{
     buy::{Aim, Shapes},
-    demand::{destinations, nominations, not_asking, pending},
-    kinds::{Kinds, Position},
+    demand::{destinations, nominations, not_asking},
+    kinds::{Asks, Kinds, Position},
     packing::{Packing, StandsFor},
 };
 use crate::{
@@ -44,7 +44,7 @@ pub(crate) struct ScaleUp {
     pub creations: Vec<Creation>,
     /// Every pod without a node that has not ended, by namespace and name.
     pub pods: Vec<PodReport>,
-    /// The pods that ask for a node, those that fit existing nodes too.
+    /// Of the pods that ask for a node, those that fit existing nodes too, the first of each class.
     pub asking: Vec<PodId>,
     /// Groups that have a node to come or get one.
     pub growing: BTreeSet<GroupId>,
@@ -85,14 +85,15 @@ const MANY: usize = 2000;
 /// Plans creations and leaves every placed pod in the world.
 pub(crate) fn plan_creations(world: &mut World<'_>, options: &Options, now: Timestamp) -> ScaleUp {
     let snapshot = world.snapshot();
-    let pending = pending(snapshot);
-    let (mut reports, asking) = sort_out(snapshot, &pending, options, now);
     let offers = Offers::new(snapshot, now);
+    let Asking {
+        pending,
+        mut reports,
+        asking,
+    } = sort_out(snapshot, &offers, options, now);
     let existing = destinations(world, now);
-    let kinds = Kinds::new(snapshot, &pending, &asking, |pod| {
-        let since = pod.unschedulable.and_then(|unschedulable| unschedulable.since);
-        offers.waited(since.filter(|_| !options.ignore_timers), now)
-    });
+    let kinds = Kinds::new(snapshot, &asking);
+    let of_each_class = kinds.one_of_each_class(&pending);
     let mut packing = Packing::new(world, kinds, offers, Limits::new(snapshot), existing);
     packing.count_possible_domains();
     let shapes = Shapes::new(&packing);
@@ -122,46 +123,82 @@ pub(crate) fn plan_creations(world: &mut World<'_>, options: &Options, now: Time
     ScaleUp {
         creations,
         pods: reports.into_iter().flatten().collect(),
-        asking: asking
-            .iter()
-            .filter_map(|position| pending.get(*position as usize).copied())
-            .collect(),
+        asking: of_each_class,
         growing,
         templates: templates.collect(),
         least_price: HourlyPrice::from_nanos(least_price),
     }
 }
 
-/// The positions of the pods that ask, and the reports on those that do not.
-fn sort_out(
-    snapshot: &Snapshot,
-    pending: &[PodId],
-    options: &Options,
-    now: Timestamp,
-) -> (Vec<Option<PodReport>>, Vec<Position>) {
-    let mut reports = Vec::with_capacity(pending.len());
-    let mut asking = Vec::with_capacity(pending.len());
-    let unready = unready_groups(snapshot, pending, options, now);
-    // Many pods do not ask for the same reason.
-    let mut known: BTreeMap<(&'static str, String), Arc<[PodReason]>> = BTreeMap::new();
-    for (position, id) in (0..).zip(pending.iter().copied()) {
-        let waits = || {
-            let pod = snapshot.pod(id);
-            let group = (pod.namespace, pod.pod_group?);
-            unready.contains(&group).then(|| {
-                let name = format!("{}/{}", snapshot.text(group.0), snapshot.text(group.1));
-                let message =
-                    format!("pod group {name} is placed as a whole, and not all of its pods ask for a node yet");
-                ("PodGroupIncomplete", message)
-            })
-        };
-        let Some((reason, message)) = not_asking(snapshot, id, options, now).or_else(waits) else {
-            asking.push(position);
+/// The pods without a node that have not ended, by namespace and name, with reports on those that do not ask.
+struct Asking {
+    pending: Vec<PodId>,
+    reports: Vec<Option<PodReport>>,
+    asking: Vec<Asks>,
+}
+
+/// Looks at every pod without a node, once: there may be many.
+fn sort_out(snapshot: &Snapshot, offers: &Offers, options: &Options, now: Timestamp) -> Asking {
+    let unbound = snapshot.unbound_pods();
+    let mut pending = Vec::with_capacity(unbound.len());
+    let mut reports = Vec::with_capacity(unbound.len());
+    let mut asking: Vec<Asks> = Vec::with_capacity(unbound.len());
+    // All-or-nothing groups with a pod that does not ask yet. To serve the others would cut the group in two.
+    let mut unready: BTreeSet<(Symbol, Symbol)> = BTreeSet::new();
+    let mut ignored = Ignored::default();
+    for id in unbound.iter().copied() {
+        let pod = snapshot.pod(id);
+        if pod.is_terminal() {
+            continue;
+        }
+        let position = packing::narrow(pending.len());
+        pending.push(id);
+        let pod_group = pod.pod_group.map(|group| (pod.namespace, group));
+        let Some((reason, message)) = not_asking(snapshot, id, options, now) else {
+            let since = pod.unschedulable.and_then(|unschedulable| unschedulable.since);
+            asking.push(Asks {
+                position,
+                class: pod.class,
+                waited: offers.waited(since.filter(|_| !options.ignore_timers), now),
+                pod_group,
+            });
             reports.push(None);
             continue;
         };
+        unready.extend(pod_group.filter(|_| pod.deletion.is_none()));
+        reports.push(Some(ignored.report(id, reason, message)));
+    }
+    if !unready.is_empty() {
+        asking.retain(|asks| {
+            let Some(group) = asks.pod_group.filter(|group| unready.contains(group)) else {
+                return true;
+            };
+            let name = format!("{}/{}", snapshot.text(group.0), snapshot.text(group.1));
+            let message = format!("pod group {name} is placed as a whole, and not all of its pods ask for a node yet");
+            let at = asks.position as usize;
+            if let (Some(report), Some(pod)) = (reports.get_mut(at), pending.get(at)) {
+                *report = Some(ignored.report(*pod, "PodGroupIncomplete", message));
+            }
+            false
+        });
+    }
+    Asking {
+        pending,
+        reports,
+        asking,
+    }
+}
+
+/// Reasons of pods that do not ask: many do not for the same one.
+#[derive(Default)]
+struct Ignored {
+    known: BTreeMap<(&'static str, String), Arc<[PodReason]>>,
+}
+
+impl Ignored {
+    fn report(&mut self, pod: PodId, reason: &'static str, message: String) -> PodReport {
         let why = Why::Rule(reason, message.as_str().into());
-        let reasons = known.entry((reason, message)).or_insert_with(|| {
+        let reasons = self.known.entry((reason, message)).or_insert_with(|| {
             Arc::new([PodReason {
                 group: None,
                 offering: None,
@@ -169,29 +206,12 @@ fn sort_out(
                 why,
             }])
         });
-        reports.push(Some(PodReport {
-            pod: id,
+        PodReport {
+            pod,
             verdict: PodVerdict::Ignored,
             reasons: Arc::clone(reasons),
-        }));
+        }
     }
-    (reports, asking)
-}
-
-/// All-or-nothing groups with a pod that does not ask for a node yet. To serve the others would cut the group in two.
-fn unready_groups(
-    snapshot: &Snapshot,
-    pending: &[PodId],
-    options: &Options,
-    now: Timestamp,
-) -> BTreeSet<(Symbol, Symbol)> {
-    let group = |id: &PodId| {
-        let pod = snapshot.pod(*id);
-        let group = pod.pod_group.filter(|_| pod.deletion.is_none())?;
-        not_asking(snapshot, *id, options, now)?;
-        Some((pod.namespace, group))
-    };
-    pending.iter().filter_map(group).collect()
 }
 
 /// Groups that have a node to come or get one.

@@ -52,7 +52,8 @@ pub(super) struct Mark {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Placed(u32),
+    /// So many pods of one kind were placed on a spot.
+    Placed(u32, u32),
     /// Taken off a spot, where it was at this index.
     Taken(u32, u32, Placed),
     Opened,
@@ -204,7 +205,9 @@ impl<'w, 's> Packing<'w, 's> {
             *waiting = 0;
         }
         let entry = self.kinds.list.get_mut(kind);
-        entry.map(|entry| std::mem::take(&mut entry.waiting)).unwrap_or_default()
+        entry
+            .map(|entry| std::mem::take(&mut entry.waiting))
+            .unwrap_or_default()
     }
 
     /// Adds a planned node.
@@ -248,7 +251,34 @@ impl<'w, 's> Packing<'w, 's> {
         for (free, request) in self.free[spot * width..].iter_mut().zip(self.kinds.sizes.of(size)) {
             *free -= request;
         }
-        self.steps.push(Step::Placed(narrow(spot)));
+        self.steps.push(Step::Placed(narrow(spot), 1));
+    }
+
+    /// Puts the next pods of a kind that nothing ties to others on a spot, whether they fit or not.
+    #[expect(clippy::indexing_slicing, reason = "kinds and spots are counted from the lists")]
+    fn place_many(&mut self, kind: usize, spot: usize, count: usize) {
+        let entry = &mut self.kinds.list[kind];
+        let count = count.min(entry.waiting.len());
+        let left = entry.waiting.len() - count;
+        self.waiting[kind] = narrow(left);
+        let spot_entry = &mut self.spots[spot];
+        self.world.place_many(entry.class, spot_entry.bin, narrow(count));
+        let of_kind = narrow(kind);
+        spot_entry
+            .pods
+            .extend(entry.waiting.drain(left..).rev().map(|position| Placed {
+                kind: of_kind,
+                position,
+            }));
+        let width = self.kinds.sizes.width();
+        let times = i64::try_from(count).unwrap_or(i64::MAX);
+        for (free, request) in self.free[spot * width..]
+            .iter_mut()
+            .zip(self.kinds.sizes.of(entry.size))
+        {
+            *free -= request * times;
+        }
+        self.steps.push(Step::Placed(narrow(spot), narrow(count)));
     }
 
     /// Takes the pod at this index off a spot; it waits again.
@@ -280,8 +310,11 @@ impl<'w, 's> Packing<'w, 's> {
         let mut touched: Vec<u32> = Vec::new();
         while mark.steps < self.steps.len() {
             match self.steps.pop() {
-                Some(Step::Placed(spot)) => {
-                    if let Some(placed) = self.spots[spot as usize].pods.pop() {
+                Some(Step::Placed(spot, count)) => {
+                    for _ in 0..count {
+                        let Some(placed) = self.spots[spot as usize].pods.pop() else {
+                            break;
+                        };
                         let entry = &mut self.kinds.list[placed.kind as usize];
                         entry.waiting.push(placed.position);
                         self.waiting[placed.kind as usize] += 1;
@@ -289,8 +322,8 @@ impl<'w, 's> Packing<'w, 's> {
                         for (free, request) in row.zip(self.kinds.sizes.of(entry.size)) {
                             *free += request;
                         }
-                        touched.push(spot);
                     }
+                    touched.push(spot);
                 }
                 Some(Step::Taken(spot, at, placed)) => {
                     let entry = &mut self.kinds.list[placed.kind as usize];
@@ -438,8 +471,8 @@ impl<'w, 's> Packing<'w, 's> {
                 return 0;
             }
             let count = times(self.kinds.sizes.of(size), self.free(spot)).min(waiting).min(most);
-            for _ in 0..count {
-                self.place(kind, spot);
+            if 0 < count {
+                self.place_many(kind, spot, count);
             }
             return count;
         }

@@ -4,14 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 
 	v1 "k8s.io/api/core/v1"
 )
 
 // orders is in how many orders bindings are tried before they are given up.
-const orders = 16
+const orders = 4
 
 // judge answers which nodes fit each pod. A pod that is bound is judged as if it were pending: its own use is taken
 // off, and NodeName refuses all other nodes.
@@ -67,32 +66,20 @@ func (s *scheduler) judge(ctx context.Context, pod *v1.Pod) (podAnswer, error) {
 // each that is accepted beside all others may be the last of them. If that does not lead to the end, those that were left
 // go first in the next order.
 func bindAll(plugins *profile, objects *objects, binds []binding) ([]refusal, error) {
-	turnOf, err := turns(objects, binds)
+	turn, err := turns(objects, binds)
 	if err != nil {
 		return nil, err
 	}
-	last := 0
-	for _, turn := range turnOf {
-		last = max(last, turn)
-	}
+	order := slices.Clone(binds)
 	var best []refusal
-	for order := range orders {
-		rounds := make([][]binding, last+1)
-		for index, bind := range binds {
-			rounds[turnOf[index]] = append(rounds[turnOf[index]], bind)
-		}
-		left, err := bindInTurns(plugins, objects, rounds)
+	for attempt := range orders {
+		slices.SortStableFunc(order, func(one, other binding) int { return turn[one.Pod] - turn[other.Pod] })
+		left, err := bindInOrder(plugins, objects, order)
 		if err != nil {
 			return nil, err
 		}
-		first := make(map[string]bool)
 		for _, refusal := range left {
-			first[refusal.Pod] = true
-		}
-		for index, bind := range binds {
-			if first[bind.Pod] {
-				turnOf[index] = 0
-			}
+			turn[refusal.Pod] = 0
 		}
 		if 0 < len(left) {
 			left, err = bindFromEnd(plugins, objects, binds, left)
@@ -100,11 +87,8 @@ func bindAll(plugins *profile, objects *objects, binds []binding) ([]refusal, er
 				return nil, err
 			}
 		}
-		if order == 0 || len(left) < len(best) {
+		if attempt == 0 || len(left) < len(best) {
 			best = left
-		}
-		if os.Getenv("ORACLE_TRACE") != "" {
-			fmt.Fprintln(os.Stderr, order, len(left))
 		}
 		if len(best) == 0 {
 			break
@@ -113,35 +97,30 @@ func bindAll(plugins *profile, objects *objects, binds []binding) ([]refusal, er
 	return best, nil
 }
 
-// turns gives each binding its turn: of pods that look the same in the same zone the first goes in turn 1, the second in
-// turn 2, and so on. So pods of every kind grow evenly over the zones, for as long as there are some left in each. Pods
-// with spread constraints go before the others of their turn. Turn 0 is for those that have to go first.
-func turns(objects *objects, binds []binding) ([]int, error) {
+// turns gives each pod its turn: of pods that look the same and go to the same zone the first goes in turn 1, the second
+// in turn 2, and so on. So pods of every kind grow evenly over the zones, for as long as there are some left for each.
+// Turn 0 is for those that have to go first.
+func turns(objects *objects, binds []binding) (map[string]int, error) {
 	byName := podsByName(objects)
 	zones := make(map[string]string)
 	for _, node := range objects.nodes {
 		zones[node.Name] = node.Labels[v1.LabelTopologyZone]
 	}
-	taken := make(map[string]int)
-	result := make([]int, 0, len(binds))
+	alike := make(map[string]int)
+	result := make(map[string]int, len(binds))
 	for _, bind := range binds {
 		pod, known := byName[bind.Pod]
 		if !known {
 			return nil, fmt.Errorf("pod %s: %w", bind.Pod, errUnknown)
 		}
-		constraints := pod.Spec.TopologySpreadConstraints
-		looks, err := json.Marshal([]any{pod.Namespace, pod.Labels, constraints, zones[bind.Node]})
+		looks, err := json.Marshal([]any{
+			pod.Namespace, pod.Labels, pod.Spec.TopologySpreadConstraints, zones[bind.Node],
+		})
 		if err != nil {
 			return nil, err
 		}
-		turn := 2 * taken[string(looks)]
-		taken[string(looks)]++
-		if 0 < len(constraints) {
-			turn++
-		} else {
-			turn += 2
-		}
-		result = append(result, turn)
+		alike[string(looks)]++
+		result[bind.Pod] = alike[string(looks)]
 	}
 	return result, nil
 }
@@ -186,9 +165,8 @@ func bindFromEnd(plugins *profile, objects *objects, binds []binding, last []ref
 	return waiting, nil
 }
 
-// bindInTurns binds what fits, turn after turn, and answers which are left. Whoever was refused is tried again in every
-// turn, and in the end for as long as others are bound.
-func bindInTurns(plugins *profile, objects *objects, rounds [][]binding) ([]refusal, error) {
+// bindInOrder binds what fits in this order, again and again until nothing does, and answers which are left.
+func bindInOrder(plugins *profile, objects *objects, order []binding) ([]refusal, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	scheduler, err := plugins.start(ctx, objects)
@@ -196,14 +174,12 @@ func bindInTurns(plugins *profile, objects *objects, rounds [][]binding) ([]refu
 		return nil, err
 	}
 	byName := podsByName(objects)
-	var waiting []refusal
-	for turn := 0; ; turn++ {
-		if turn < len(rounds) {
-			for _, bind := range rounds[turn] {
-				waiting = append(waiting, refusal{binding: bind})
-			}
-		}
-		bound := false
+	waiting := make([]refusal, 0, len(order))
+	for _, bind := range order {
+		waiting = append(waiting, refusal{binding: bind})
+	}
+	for bound := true; bound && 0 < len(waiting); {
+		bound = false
 		refusedNow := waiting[:0]
 		for _, next := range waiting {
 			no, err := scheduler.tryToBind(ctx, byName[next.Pod], next.Node)
@@ -217,10 +193,8 @@ func bindInTurns(plugins *profile, objects *objects, rounds [][]binding) ([]refu
 			refusedNow = append(refusedNow, refusal{next.binding, no.plugin, no.message})
 		}
 		waiting = refusedNow
-		if len(rounds) <= turn && !bound {
-			return waiting, nil
-		}
 	}
+	return waiting, nil
 }
 
 func (s *scheduler) tryToBind(ctx context.Context, pod *v1.Pod, node string) (refused, error) {

@@ -102,20 +102,16 @@ impl Problem {
                 node: name.clone(),
             }));
         }
-        // VPSieNodes without a Node become one.
+        // VPSieNodes without a Node become one, if it is known what it will look like.
         for machine in self.of_kind("VPSieNode") {
-            let name = text(machine, "/metadata/name");
-            let group = format!(
-                "{}/{}",
-                text(machine, "/metadata/namespace"),
-                text(machine, "/spec/nodeGroupName")
-            );
-            self.join(
-                &mut objects,
-                name,
-                self.find("NodeGroup", &group),
-                text(machine, "/spec/instanceType"),
-            );
+            let metadata = &machine["metadata"];
+            let group =
+                json!({"metadata": {"namespace": metadata["namespace"], "name": machine["spec"]["nodeGroupName"]}});
+            let group = self.find("NodeGroup", &full_name(&group));
+            if !group.is_null() {
+                let (name, offering) = (text(machine, "/metadata/name"), text(machine, "/spec/instanceType"));
+                self.join(&mut objects, name, group, offering);
+            }
         }
         Outcome {
             objects,
@@ -216,7 +212,7 @@ impl Problem {
         {
             Some(amount) => amount
                 .as_str()
-                .and_then(|amount| amount.parse().ok())
+                .and_then(|amount| amount.trim_end_matches('m').parse().ok())
                 .unwrap_or(default),
             None => default,
         };

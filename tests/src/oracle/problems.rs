@@ -71,11 +71,14 @@ pub fn random_problem(seed: u64) -> Problem {
     objects.extend(daemon_sets);
     Problem {
         objects,
-        offerings: SIZES
-            .iter()
-            .map(|(id, cores, price)| offering(id, *cores, 4096 * cores, *price))
-            .collect(),
+        offerings: sizes(),
     }
+}
+
+/// The offerings of [`random_problem`].
+pub fn sizes() -> Vec<Value> {
+    let size = |(id, cores, price): &(&str, i64, f64)| offering(id, *cores, 4096 * cores, *price);
+    SIZES.iter().map(size).collect()
 }
 
 /// So many pods that wait in an empty cluster, as `scheduling_benchmark_test.go` of Karpenter has them: 400 sizes in
@@ -96,11 +99,9 @@ pub fn karpenter(pods: usize, seed: u64) -> Problem {
             "metadata": {"name": format!("zone-{zone}"), "namespace": "default", "labels": {format!("{PREFIX}/managed"): "true"}},
             "spec": {
                 "minNodes": 0, "maxNodes": 10_000, "datacenterID": format!("zone-{zone}"), "offeringIDs": ids,
-                "reserved": {"cpu": "100", "memory": "10485760"},
+                "reserved": {"cpu": "100m", "memory": "10485760"},
             },
         });
-        // What is reserved is written in the units that the test reads: millicores would be another number.
-        group["spec"]["reserved"]["cpu"] = json!("100m");
         stamp(&mut group, &format!("{PREFIX}/v1alpha1"), "NodeGroup");
         objects.push(group);
     }

@@ -7,6 +7,7 @@ use autoscaler_core::build::Input;
 use autoscaler_core::explain::explain_pods;
 use autoscaler_core::explain::find_pods;
 use autoscaler_core::manifest::Objects;
+use autoscaler_core::planner::Options;
 use autoscaler_core::snapshot::Snapshot;
 use serde::Deserialize;
 use serde_json::Value;
@@ -61,12 +62,7 @@ pub fn ours(objects: &[Value], pods: &[String]) -> Result<Verdicts, Error> {
     let snapshot = Snapshot::build(&Input::new(&manifests, &[]));
     let names: Vec<_> = pods.iter().map(String::as_str).collect();
     let pods = find_pods(&snapshot, &names).expect("every pod of the case is among its objects");
-    let explanation = explain_pods(
-        &snapshot,
-        &pods,
-        &autoscaler_core::planner::Options::default(),
-        NOW.parse().expect("a time"),
-    );
+    let explanation = explain_pods(&snapshot, &pods, &Options::default(), NOW.parse().expect("a time"));
     let mut verdicts = Verdicts::new();
     for pod in &explanation.pods {
         for node in &pod.answers.nodes {
@@ -125,6 +121,21 @@ pub fn compare(oracle: &mut Oracle, cases: &[Case], coverage: &mut Coverage) -> 
         .iter()
         .zip(&ours)
         .map(|(answer, ours)| differences(answer, ours, coverage))
+        .collect())
+}
+
+/// The disagreements with verdicts that were found in another way than by [`ours`].
+///
+/// # Errors
+///
+/// Those of [`Oracle::ask`].
+pub fn compare_with(oracle: &mut Oracle, case: &Case, ours: &Verdicts) -> Result<Vec<Disagreement>, Error> {
+    let Case { objects, pods } = case;
+    let (answers, ()) = oracle.ask(&[Request::Judge { objects, pods }], || ())?;
+    let coverage = &mut Coverage::default();
+    Ok(answers
+        .iter()
+        .flat_map(|answer| differences(answer, ours, coverage))
         .collect())
 }
 
