@@ -223,6 +223,13 @@ fn apply(random: &mut Random, theme: Theme, pod: &mut Value, around: Surrounding
                 }
             }
             pod["spec"]["topologySpreadConstraints"] = json!(distinct);
+            // What the policies of a constraint tell apart: nodes that the pod cannot use.
+            if random.percent(35) {
+                pod["spec"]["nodeSelector"] = node_selector(random);
+            }
+            if random.percent(35) {
+                pod["spec"]["tolerations"] = json!([]);
+            }
         }
         Theme::Affinity => affinity(random, pod, "podAffinity"),
         Theme::AntiAffinity => affinity(random, pod, "podAntiAffinity"),
@@ -531,7 +538,7 @@ fn spread(random: &mut Random, pod: &Value, around: Surroundings<'_>) -> Value {
         constraint["minDomains"] = json!(random.between(1, 4));
     }
     if random.percent(30) {
-        constraint["nodeAffinityPolicy"] = json!(random.one_of(&["Honor", "Ignore"]));
+        constraint["nodeAffinityPolicy"] = json!(random.weighted(&[(1, "Honor"), (2, "Ignore")]));
     }
     if random.percent(35) {
         constraint["nodeTaintsPolicy"] = json!(random.weighted(&[(3, "Honor"), (1, "Ignore")]));
