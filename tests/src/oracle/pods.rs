@@ -54,14 +54,14 @@ const THEMES: [(usize, Theme); 15] = [
     (2, Theme::NodeSelector),
     (6, Theme::NodeAffinity),
     (4, Theme::Tolerations),
-    (12, Theme::Ports),
-    (18, Theme::Disks),
+    (14, Theme::Ports),
+    (25, Theme::Disks),
     (5, Theme::Claims(Purpose::Exclusive)),
     (10, Theme::Claims(Purpose::Attached)),
     (6, Theme::Claims(Purpose::Binding)),
     (6, Theme::Claims(Purpose::Zone)),
     (1, Theme::Ephemeral),
-    (20, Theme::Spread),
+    (30, Theme::Spread),
     (9, Theme::Affinity),
     (16, Theme::AntiAffinity),
 ];
@@ -224,10 +224,10 @@ fn apply(random: &mut Random, theme: Theme, pod: &mut Value, around: Surrounding
             }
             pod["spec"]["topologySpreadConstraints"] = json!(distinct);
             // What the policies of a constraint tell apart: nodes that the pod cannot use.
-            if random.percent(35) {
+            if random.percent(15) {
                 pod["spec"]["nodeSelector"] = node_selector(random);
             }
-            if random.percent(35) {
+            if random.percent(15) {
                 pod["spec"]["tolerations"] = json!([]);
             }
         }
