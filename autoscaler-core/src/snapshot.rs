@@ -115,6 +115,8 @@ pub struct Snapshot {
     pub(crate) pods_by_node: Vec<Vec<PodId>>,
     /// Pods without `spec.nodeName`, by namespace and name.
     pub(crate) unbound: Vec<PodId>,
+    /// Those of them with `status.nominatedNodeName`, which are few, in the same order.
+    pub(crate) nominated: Vec<PodId>,
     /// Labels of the namespaces that are known.
     pub(crate) namespaces: Namespaces,
     /// What has to be counted for constraints between pods.

@@ -6,6 +6,7 @@
 mod groups;
 mod nodes;
 mod pods;
+mod signature;
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,8 @@ use jiff::SignedDuration;
 
 pub(crate) use self::{
     nodes::Owners,
-    pods::{Priorities, local_storage},
+    pods::{Priorities, Traits, local_storage},
+    signature::{is_plain, write_signature},
 };
 use crate::{
     constraint::volumes::ZoneKeys,

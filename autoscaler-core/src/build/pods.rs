@@ -19,6 +19,7 @@ use crate::{
     quantity::Quantity,
     resources::{Resource, Resources},
     snapshot::{ClassId, Controller, Deletion, DoNotDisrupt, Pod, PodClass, PodPhase, SafeToEvict, Uid, Unschedulable},
+    symbol::Symbol,
     taint::{Effect, Toleration},
 };
 
@@ -26,6 +27,21 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Priorities {
     classes: BTreeMap<String, i32>,
+}
+
+/// What a pod has in common with others of its template, beyond its class: all that is read of its manifest but its own
+/// name, place and state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Traits {
+    pub(crate) own: bool,
+    namespace: Symbol,
+    controller: Option<Controller>,
+    local_storage: Option<Symbol>,
+    pod_group: Option<Symbol>,
+    do_not_disrupt: Option<DoNotDisrupt>,
+    safe_to_evict: Option<SafeToEvict>,
+    gated: bool,
+    mirror: bool,
 }
 
 impl Default for Priorities {
@@ -54,57 +70,32 @@ impl Priorities {
 }
 
 impl Reader<'_> {
-    /// A pod and its class, whose id is not set yet. Neither is what depends on which nodes there are.
-    pub(crate) fn pod(
+    /// What the scheduler looks at of a pod.
+    pub(crate) fn class_of_pod(
         &mut self,
         manifest: &pod_manifest::Pod,
         priorities: &Priorities,
         storage: &Storage,
-    ) -> (Pod, PodClass) {
+    ) -> PodClass {
         let (metadata, spec, status) = (&manifest.metadata, &manifest.spec, &manifest.status);
         let mut class = self.pod_class(metadata, spec, Some(status), priorities);
         class.terminating = metadata.deletion_timestamp.is_some();
         class.volumes = storage.needs(metadata, &spec.volumes, self.symbols);
-        let condition = |kind: &str| status.conditions.iter().find(move |condition| condition.type_ == kind);
-        let unschedulable = condition("PodScheduled")
-            .filter(|condition| condition.status == "False" && condition.reason == "Unschedulable")
-            .map(|condition| Unschedulable {
-                since: condition.last_transition_time,
-            });
+        class
+    }
+
+    /// What a pod has in common with others of its template, beyond its class.
+    pub(crate) fn traits(&mut self, manifest: &pod_manifest::Pod, storage: &Storage) -> Traits {
+        let (metadata, spec) = (&manifest.metadata, &manifest.spec);
         let annotation = |key: &str| metadata.annotations.get(key).map(String::as_str);
-        let grace = spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS);
-        let controller = metadata.controller().map(|owner| Controller {
-            kind: self.symbols.intern(&owner.kind),
-            name: self.symbols.intern(&owner.name),
-            daemon_set: owner.kind == "DaemonSet" || annotation(DAEMON_SET_POD_ANNOTATION) == Some("true"),
-        });
-        let pod = Pod {
-            name: metadata.name.as_str().into(),
-            uid: Uid::new(&metadata.uid),
-            resource_version: metadata.resource_version.parse().unwrap_or(0),
-            namespace: class.namespace,
-            class: ClassId(u32::MAX),
-            node: None,
-            bound: !spec.node_name.is_empty(),
-            nominated: None,
-            has_nomination: !status.nominated_node_name.is_empty(),
-            phase: match status.phase.as_str() {
-                "Running" => PodPhase::Running,
-                "Succeeded" => PodPhase::Succeeded,
-                "Failed" => PodPhase::Failed,
-                "" | "Pending" => PodPhase::Pending,
-                _ => PodPhase::Unknown,
-            },
-            unschedulable,
-            gated: !spec.scheduling_gates.is_empty(),
-            ready: condition("Ready").is_some_and(|condition| condition.status == "True"),
-            deletion: metadata.deletion_timestamp.map(|at| {
-                let grace = SignedDuration::from_secs(grace.max(0));
-                Box::new(Deletion { at, grace })
+        Traits {
+            namespace: self.intern(&metadata.namespace),
+            controller: metadata.controller().map(|owner| Controller {
+                kind: self.symbols.intern(&owner.kind),
+                name: self.symbols.intern(&owner.name),
+                daemon_set: owner.kind == "DaemonSet" || annotation(DAEMON_SET_POD_ANNOTATION) == Some("true"),
             }),
-            started: status.start_time.into(),
-            created: metadata.creation_timestamp.into(),
-            controller,
+            gated: !spec.scheduling_gates.is_empty(),
             mirror: annotation(MIRROR_ANNOTATION).is_some(),
             own: metadata
                 .labels
@@ -117,13 +108,12 @@ impl Reader<'_> {
                 _ => None,
             },
             do_not_disrupt: annotation(DO_NOT_DISRUPT_ANNOTATION).and_then(|text| match text {
-                "true" => Some(Box::new(DoNotDisrupt::Always)),
-                other => go_duration(other).map(|duration| Box::new(DoNotDisrupt::For(duration))),
+                "true" => Some(DoNotDisrupt::Always),
+                other => go_duration(other).map(DoNotDisrupt::For),
             }),
             local_storage: local_storage(storage, metadata, &spec.volumes).map(|volume| self.intern(volume)),
             pod_group: pod_group(metadata).map(|group| self.intern(group)),
-        };
-        (pod, class)
+        }
     }
 
     /// What a pod of a DaemonSet looks like to the scheduler, or `None` when the DaemonSet is being deleted.
@@ -210,18 +200,20 @@ impl Reader<'_> {
         spec: &pod_manifest::PodSpec,
         status: Option<&pod_manifest::PodStatus>,
     ) -> Resources {
+        let may_grow = status.is_none_or(|status| !is_resize_infeasible(status));
+        let statuses = status.map_or(&[][..], |status| &status.container_statuses);
+        let held = HeldByContainers::new(statuses, may_grow);
         let mut running = Resources::default();
         for container in &spec.containers {
-            let held = status.and_then(|status| Held::by_container(status, &status.container_statuses, container));
-            running.add(&self.effective(&container.resources, held));
+            running.add(&self.effective(&container.resources, held.by(container)));
         }
+        let statuses = status.map_or(&[][..], |status| &status.init_container_statuses);
+        let held = HeldByContainers::new(statuses, may_grow);
         let mut sidecars = Resources::default();
         let mut starting = Resources::default();
         for container in &spec.init_containers {
             if container.restart_policy == "Always" {
-                let held =
-                    status.and_then(|status| Held::by_container(status, &status.init_container_statuses, container));
-                let requests = self.effective(&container.resources, held);
+                let requests = self.effective(&container.resources, held.by(container));
                 running.add(&requests);
                 sidecars.add(&requests);
                 starting.raise_to(&sidecars);
@@ -233,7 +225,7 @@ impl Reader<'_> {
         }
         running.raise_to(&starting);
         if let Some(of_pod) = &spec.resources {
-            let requests = self.effective(of_pod, status.and_then(Held::by_pod));
+            let requests = self.effective(of_pod, status.and_then(|status| Held::by_pod(status, may_grow)));
             for (name, _) in effective_requests(of_pod) {
                 // Only these can be requested for the pod as a whole.
                 if name == "cpu" || name == "memory" || name.starts_with("hugepages-") {
@@ -266,6 +258,54 @@ impl Reader<'_> {
     }
 }
 
+impl Traits {
+    /// The pod of this manifest, which has these traits. What depends on which nodes there are is not set yet.
+    pub(crate) fn pod(&self, manifest: &pod_manifest::Pod, class: ClassId) -> Pod {
+        let (metadata, spec, status) = (&manifest.metadata, &manifest.spec, &manifest.status);
+        let condition = |kind: &str| status.conditions.iter().find(move |condition| condition.type_ == kind);
+        let unschedulable = condition("PodScheduled")
+            .filter(|condition| condition.status == "False" && condition.reason == "Unschedulable")
+            .map(|condition| Unschedulable {
+                since: condition.last_transition_time,
+            });
+        let grace = spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS);
+        Pod {
+            name: metadata.name.as_str().into(),
+            uid: Uid::new(&metadata.uid),
+            resource_version: metadata.resource_version.parse().unwrap_or(0),
+            namespace: self.namespace,
+            class,
+            node: None,
+            bound: !spec.node_name.is_empty(),
+            nominated: None,
+            has_nomination: !status.nominated_node_name.is_empty(),
+            phase: match status.phase.as_str() {
+                "Running" => PodPhase::Running,
+                "Succeeded" => PodPhase::Succeeded,
+                "Failed" => PodPhase::Failed,
+                "" | "Pending" => PodPhase::Pending,
+                _ => PodPhase::Unknown,
+            },
+            unschedulable,
+            gated: self.gated,
+            ready: condition("Ready").is_some_and(|condition| condition.status == "True"),
+            deletion: metadata.deletion_timestamp.map(|at| {
+                let grace = SignedDuration::from_secs(grace.max(0));
+                Box::new(Deletion { at, grace })
+            }),
+            started: status.start_time.into(),
+            created: metadata.creation_timestamp.into(),
+            controller: self.controller,
+            mirror: self.mirror,
+            own: self.own,
+            safe_to_evict: self.safe_to_evict,
+            do_not_disrupt: self.do_not_disrupt.map(Box::new),
+            local_storage: self.local_storage,
+            pod_group: self.pod_group,
+        }
+    }
+}
+
 /// What the node has set aside for a container or a pod, as the kubelet reports it.
 struct Held<'a> {
     actuated: &'a pod_manifest::ResourceRequirements,
@@ -274,30 +314,45 @@ struct Held<'a> {
     may_grow: bool,
 }
 
-impl<'a> Held<'a> {
-    fn by_container(
-        status: &pod_manifest::PodStatus,
-        statuses: &'a [pod_manifest::ContainerStatus],
-        container: &Container,
-    ) -> Option<Self> {
-        let of_container = statuses.iter().find(|status| status.name == container.name)?;
-        Some(Self {
-            actuated: of_container.resources.as_ref()?,
-            allocated: &of_container.allocated_resources,
-            may_grow: !is_resize_infeasible(status),
-        })
+/// What containers hold.
+struct HeldByContainers<'a> {
+    /// By name; of two of one name the first counts.
+    statuses: Vec<&'a pod_manifest::ContainerStatus>,
+    may_grow: bool,
+}
+
+impl<'a> HeldByContainers<'a> {
+    fn new(statuses: &'a [pod_manifest::ContainerStatus], may_grow: bool) -> Self {
+        let mut statuses: Vec<_> = statuses.iter().collect();
+        statuses.sort_by_key(|status| &status.name);
+        Self { statuses, may_grow }
     }
 
-    fn by_pod(status: &'a pod_manifest::PodStatus) -> Option<Self> {
-        Some(Self {
-            actuated: status.resources.as_ref()?,
-            allocated: &status.allocated_resources,
-            may_grow: !is_resize_infeasible(status),
+    fn by(&self, container: &Container) -> Option<Held<'a>> {
+        let first = self.statuses.partition_point(|status| status.name < container.name);
+        let of_container = self
+            .statuses
+            .get(first)
+            .filter(|status| status.name == container.name)?;
+        Some(Held {
+            actuated: of_container.resources.as_ref()?,
+            allocated: &of_container.allocated_resources,
+            may_grow: self.may_grow,
         })
     }
 }
 
-fn is_resize_infeasible(status: &pod_manifest::PodStatus) -> bool {
+impl<'a> Held<'a> {
+    fn by_pod(status: &'a pod_manifest::PodStatus, may_grow: bool) -> Option<Self> {
+        Some(Self {
+            actuated: status.resources.as_ref()?,
+            allocated: &status.allocated_resources,
+            may_grow,
+        })
+    }
+}
+
+pub(super) fn is_resize_infeasible(status: &pod_manifest::PodStatus) -> bool {
     let pending = status
         .conditions
         .iter()

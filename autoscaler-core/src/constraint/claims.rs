@@ -1,6 +1,6 @@
 //! What the volumes of a pod mean: claims, volumes, storage classes and CSINodes, resolved into [`VolumeNeeds`].
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::{
     manifest::{
@@ -46,6 +46,17 @@ struct ClaimOf<'a> {
     ephemeral: bool,
     claim: Option<&'a PersistentVolumeClaim>,
 }
+
+/// Lists of volumes that the claims of one pod could be bound to.
+#[derive(Default)]
+struct Lists<'a> {
+    all: Vec<Box<[CandidateVolume]>>,
+    /// Those of free volumes, by what claims ask for.
+    known: BTreeMap<Ask<'a>, u32>,
+}
+
+/// Storage class, size, volume mode and access modes.
+type Ask<'a> = (&'a str, Option<Quantity>, &'a str, &'a [String]);
 
 // === impl Storage ===
 
@@ -122,7 +133,10 @@ impl Storage {
             .collect();
         // Those with a chosen node are never matched with existing volumes; the others are, smallest first.
         unbound.sort_by_key(|claim| requested(claim));
-        needs.unbound = unbound.into_iter().map(|claim| self.unbound(claim, symbols)).collect();
+        let mut lists = Lists::default();
+        let read = |claim| self.unbound(claim, &mut lists, symbols);
+        needs.unbound = unbound.into_iter().map(read).collect();
+        needs.candidates = lists.all.into();
         let mut zones = Vec::new();
         for claim in mounted().filter_map(|claim| claim.claim) {
             if let Some(volume) = self.volumes.get(claim.spec.volume_name.as_str()) {
@@ -191,7 +205,12 @@ impl Storage {
         }
     }
 
-    fn unbound(&self, claim: &PersistentVolumeClaim, symbols: &mut Symbols) -> UnboundClaim {
+    fn unbound<'s>(
+        &'s self,
+        claim: &'s PersistentVolumeClaim,
+        lists: &mut Lists<'s>,
+        symbols: &mut Symbols,
+    ) -> UnboundClaim {
         let selected_node = claim
             .metadata
             .annotations
@@ -201,54 +220,53 @@ impl Storage {
         let provision = class
             .filter(|class| !class.provisioner.is_empty() && class.provisioner != NO_PROVISIONER)
             .map(|class| topologies(&class.allowed_topologies, symbols));
-        let candidates = if selected_node.is_some() {
-            Vec::new()
-        } else {
-            self.candidates(claim)
-        };
-        let candidate = |volume: &PersistentVolume| CandidateVolume {
-            volume: symbols.intern(&volume.metadata.name),
-            nodes: node_affinity(volume, symbols),
-        };
-        let candidates = candidates.into_iter().map(candidate).collect();
         UnboundClaim {
             name: symbols.intern(&claim.metadata.full_name()),
             selected_node,
-            candidates,
+            candidates: selected_node.is_none().then(|| self.candidates(claim, lists, symbols)),
             provision,
         }
     }
 
-    /// Existing volumes that a claim could be bound to, as `FindMatchingVolume` of
+    /// The list of existing volumes that a claim could be bound to, as `FindMatchingVolume` of
     /// `k8s.io/component-helpers/storage/volume` finds them for one node after another.
-    fn candidates<'s>(&'s self, claim: &PersistentVolumeClaim) -> Vec<&'s PersistentVolume> {
-        let size = requested(claim);
-        let mode = |mode: &str| {
-            if mode.is_empty() {
-                "Filesystem".to_owned()
-            } else {
-                mode.to_owned()
-            }
-        };
+    fn candidates<'s>(&'s self, claim: &'s PersistentVolumeClaim, lists: &mut Lists<'s>, symbols: &mut Symbols) -> u32 {
         let suits = |volume: &&'s PersistentVolume| {
             class_of_volume(volume) == class_of(claim)
-                && size <= capacity(volume)
+                && requested(claim) <= capacity(volume)
                 && mode(&volume.spec.volume_mode) == mode(&claim.spec.volume_mode)
                 && volume.metadata.deletion_timestamp.is_none()
         };
-        let suitable = || self.volumes.values().filter(suits);
-        if let Some(kept) = suitable().find(|volume| is_kept_for(volume, claim)) {
-            return vec![kept];
+        let kept = self.bindable.kept(&claim.metadata);
+        let mut kept = kept.filter_map(|name| self.volumes.get(name)).filter(suits);
+        if let Some(kept) = kept.find(|volume| is_kept_for(volume, claim)) {
+            return lists.add(std::iter::once(kept), symbols);
         }
-        let modes = &claim.spec.access_modes;
-        let free = suitable().filter(|volume| {
-            volume.spec.claim_ref.is_none()
-                && volume.status.phase == "Available"
-                && modes.iter().all(|mode| volume.spec.access_modes.contains(mode))
-        });
-        let mut free: Vec<_> = free.collect();
-        free.sort_by_key(|volume| capacity(volume));
-        free
+        let modes = claim.spec.access_modes.as_slice();
+        let ask = (class_of(claim), requested(claim), mode(&claim.spec.volume_mode), modes);
+        if let Some(known) = lists.known.get(&ask) {
+            return *known;
+        }
+        let free = self.bindable.free(class_of(claim), requested(claim));
+        let free = free.filter_map(|name| self.volumes.get(name)).filter(suits);
+        let free = free.filter(|volume| modes.iter().all(|mode| volume.spec.access_modes.contains(mode)));
+        let list = lists.add(free, symbols);
+        lists.known.insert(ask, list);
+        list
+    }
+}
+
+// === impl Lists ===
+
+impl Lists<'_> {
+    fn add<'v>(&mut self, volumes: impl Iterator<Item = &'v PersistentVolume>, symbols: &mut Symbols) -> u32 {
+        let candidate = |volume: &PersistentVolume| CandidateVolume {
+            volume: symbols.intern(&volume.metadata.name),
+            nodes: node_affinity(volume, symbols),
+        };
+        self.all.push(volumes.map(candidate).collect());
+        // A pod does not have four billion claims.
+        u32::try_from(self.all.len() - 1).unwrap_or(u32::MAX)
     }
 }
 
@@ -287,6 +305,11 @@ pub(super) fn is_bound(claim: &PersistentVolumeClaim) -> bool {
     !claim.spec.volume_name.is_empty() && completed
 }
 
+/// Whether any claim may have a volume.
+pub(super) fn is_available(volume: &PersistentVolume) -> bool {
+    volume.spec.claim_ref.is_none() && volume.status.phase == "Available"
+}
+
 fn is_kept_for(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
     volume.spec.claim_ref.as_ref().is_some_and(|claim_ref| {
         claim_ref.name == claim.metadata.name
@@ -302,7 +325,12 @@ fn class_of(claim: &PersistentVolumeClaim) -> &str {
         .map_or("", String::as_str)
 }
 
-fn class_of_volume(volume: &PersistentVolume) -> &str {
+/// `Filesystem`, which is what empty means, or `Block`.
+fn mode(mode: &str) -> &str {
+    if mode.is_empty() { "Filesystem" } else { mode }
+}
+
+pub(super) fn class_of_volume(volume: &PersistentVolume) -> &str {
     volume
         .metadata
         .annotations
@@ -314,7 +342,7 @@ fn requested(claim: &PersistentVolumeClaim) -> Option<Quantity> {
     claim.spec.resources.requests.get(SIZE).copied()
 }
 
-fn capacity(volume: &PersistentVolume) -> Option<Quantity> {
+pub(super) fn capacity(volume: &PersistentVolume) -> Option<Quantity> {
     volume.spec.capacity.get(SIZE).copied()
 }
 

@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::manifest::{
-    meta::ObjectMeta,
-    pod::Volume,
-    storage::{CsiNode, PersistentVolume, PersistentVolumeClaim, StorageClass},
+use crate::{
+    manifest::{
+        meta::ObjectMeta,
+        pod::Volume,
+        storage::{CsiNode, PersistentVolume, PersistentVolumeClaim, StorageClass},
+    },
+    quantity::Quantity,
 };
 
-use super::claims::{claim_name, is_bound};
+use super::claims::{capacity, claim_name, class_of_volume, is_available, is_bound};
 
 const READ_WRITE_ONCE_POD: &str = "ReadWriteOncePod";
 
@@ -16,6 +19,7 @@ const READ_WRITE_ONCE_POD: &str = "ReadWriteOncePod";
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Storage {
     pub(super) volumes: BTreeMap<String, PersistentVolume>,
+    pub(super) bindable: Bindable,
     /// By namespace, then by name.
     claims: BTreeMap<String, BTreeMap<String, KnownClaim>>,
     pub(super) classes: BTreeMap<String, StorageClass>,
@@ -28,6 +32,15 @@ pub(crate) struct Storage {
     free: Vec<u32>,
     released: Vec<u32>,
     changes: StorageChanges,
+}
+
+/// Volumes that claims can be bound to, by what claims ask for, so that not every claim looks at every volume.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bindable {
+    /// Those that are free, by storage class: capacity and name.
+    free: BTreeMap<String, BTreeSet<(Option<Quantity>, String)>>,
+    /// Those that are kept for a claim or bound to it, by its namespace and name.
+    kept: BTreeMap<(String, String), BTreeSet<String>>,
 }
 
 #[derive(Clone, Debug)]
@@ -53,13 +66,16 @@ impl Storage {
     pub(crate) fn put_volume(&mut self, volume: &PersistentVolume) {
         let name = &volume.metadata.name;
         if self.volumes.get(name) != Some(volume) {
+            self.remove_volume(name);
+            self.bindable.add(volume);
             self.volumes.insert(name.clone(), volume.clone());
             self.changes.volumes.insert(name.clone());
         }
     }
 
     pub(crate) fn remove_volume(&mut self, name: &str) {
-        if self.volumes.remove(name).is_some() {
+        if let Some(volume) = self.volumes.remove(name) {
+            self.bindable.remove(&volume);
             self.changes.volumes.insert(name.to_owned());
         }
     }
@@ -202,6 +218,52 @@ impl Storage {
             self.positions += 1;
             self.positions - 1
         })
+    }
+}
+
+// === impl Bindable ===
+
+impl Bindable {
+    /// Names of the free volumes of a storage class that are not smaller than this, smallest first, then by name.
+    pub(super) fn free(&self, class: &str, size: Option<Quantity>) -> impl Iterator<Item = &str> {
+        let of_class = self.free.get(class).into_iter();
+        let suitable = of_class.flat_map(move |volumes| volumes.range((size, String::new())..));
+        suitable.map(|(_, name)| name.as_str())
+    }
+
+    /// Names of the volumes that name this claim, in order.
+    pub(super) fn kept(&self, claim: &ObjectMeta) -> impl Iterator<Item = &str> {
+        let names = self.kept.get(&(claim.namespace.clone(), claim.name.clone()));
+        names.into_iter().flatten().map(String::as_str)
+    }
+
+    fn add(&mut self, volume: &PersistentVolume) {
+        let name = volume.metadata.name.clone();
+        if let Some(claim) = &volume.spec.claim_ref {
+            let claim = (claim.namespace.clone(), claim.name.clone());
+            self.kept.entry(claim).or_default().insert(name);
+        } else if is_available(volume) {
+            let of_class = self.free.entry(class_of_volume(volume).to_owned()).or_default();
+            of_class.insert((capacity(volume), name));
+        }
+    }
+
+    fn remove(&mut self, volume: &PersistentVolume) {
+        let name = volume.metadata.name.clone();
+        if let Some(claim) = &volume.spec.claim_ref {
+            let claim = (claim.namespace.clone(), claim.name.clone());
+            if let Some(volumes) = self.kept.get_mut(&claim) {
+                volumes.remove(&name);
+                if volumes.is_empty() {
+                    self.kept.remove(&claim);
+                }
+            }
+        } else if let Some(volumes) = self.free.get_mut(class_of_volume(volume)) {
+            volumes.remove(&(capacity(volume), name));
+            if volumes.is_empty() {
+                self.free.remove(class_of_volume(volume));
+            }
+        }
     }
 }
 

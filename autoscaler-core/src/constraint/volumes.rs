@@ -4,6 +4,8 @@
 //! What claims, volumes and storage classes mean is resolved when the snapshot is made (see `claims`); here it is compared with a node. Storage capacities (CSIStorageCapacity), volume
 //! attachments that belong to no pod, and the translation of in-tree volumes to CSI drivers are not modelled.
 
+use std::collections::BTreeSet;
+
 use crate::{
     fit::Misfit,
     selector::{Labels, NodeSelector},
@@ -27,6 +29,9 @@ pub struct VolumeNeeds {
     pub bound: Box<[BoundVolume]>,
     /// Claims that are bound when the pod is placed, smallest first.
     pub unbound: Box<[UnboundClaim]>,
+    /// Existing volumes that these claims could be bound to, one list for all claims that ask for the same, each smallest
+    /// first. For a claim that a volume is kept for, a list of that volume alone.
+    pub candidates: Box<[Box<[CandidateVolume]>]>,
     /// Zone and region labels of bound volumes.
     pub zones: Box<[ZoneLabel]>,
 }
@@ -117,8 +122,8 @@ pub struct UnboundClaim {
     pub name: Symbol,
     /// The node that a volume is being made for.
     pub selected_node: Option<Symbol>,
-    /// Existing volumes that it could be bound to, smallest first; only the first one when that is kept for the claim.
-    pub candidates: Box<[CandidateVolume]>,
+    /// Which list of [`VolumeNeeds::candidates`] is its own; `None` when no existing volume is looked for.
+    pub candidates: Option<u32>,
     /// Where a volume can be made; `None` when the storage class makes none.
     pub provision: Option<Topologies>,
 }
@@ -206,7 +211,7 @@ impl VolumeNeeds {
         if let Some(claim) = self.missing {
             return Some(Misfit::ClaimMissing { claim });
         }
-        let conflict = |disk: &&Disk| in_use.disks.iter().any(|other| disk.conflicts_with(other));
+        let conflict = |disk: &&Disk| in_use.disks_named(disk).any(|other| disk.conflicts_with(other));
         if let Some(disk) = self.disks.iter().find(conflict) {
             return Some(Misfit::DiskInUse { disk: disk.name });
         }
@@ -274,16 +279,18 @@ impl VolumeNeeds {
                 problem: ClaimProblem::OtherNode,
             });
         }
-        // Allocates only for claims that existing volumes match.
-        let mut chosen = Vec::new();
+        // What claims before have chosen, or could not use, is behind the cursor of a list.
+        let mut cursors: Vec<_> = self.candidates.iter().map(|list| list.iter()).collect();
+        let mut chosen = BTreeSet::new();
         for claim in &self.unbound {
-            let mut open = claim
-                .candidates
-                .iter()
-                .filter(|candidate| !chosen.contains(&candidate.volume));
-            let found = open.find(|candidate| candidate.nodes.as_ref().is_none_or(usable));
+            let list = claim.candidates.and_then(|list| cursors.get_mut(list as usize));
+            let found = list.and_then(|list| {
+                list.find(|candidate| {
+                    !chosen.contains(&candidate.volume) && candidate.nodes.as_ref().is_none_or(usable)
+                })
+            });
             if let Some(found) = found {
-                chosen.push(found.volume);
+                chosen.insert(found.volume);
             } else if !claim
                 .provision
                 .as_ref()
@@ -386,6 +393,14 @@ impl VolumesInUse {
                 self.attached.remove(index);
             }
         }
+    }
+
+    /// Disks in use of the kind and the name of this one.
+    fn disks_named(&self, disk: &Disk) -> impl Iterator<Item = &Disk> {
+        let key = (disk.kind, disk.name);
+        let start = self.disks.partition_point(|other| (other.kind, other.name) < key);
+        let others = self.disks.iter().skip(start);
+        others.take_while(move |other| (other.kind, other.name) == key)
     }
 
     fn is_attached(&self, volume: &Attachment) -> bool {

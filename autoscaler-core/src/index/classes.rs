@@ -25,9 +25,7 @@ impl ClassTable {
         let hash = hash_of(&class);
         let is_class = |id: &ClassId| classes.get(id.index()) == Some(&class);
         if let Some(id) = self.table.find(hash, is_class).copied() {
-            if let Some(users) = self.users.get_mut(id.index()) {
-                *users += 1;
-            }
+            self.hold(id);
             return (id, false);
         }
         let id = self.free.pop().unwrap_or_else(|| {
@@ -42,6 +40,13 @@ impl ClassTable {
         let rehash = |id: &ClassId| classes.get(id.index()).map_or(0, hash_of);
         self.table.insert_unique(hash, id, rehash);
         (id, true)
+    }
+
+    /// Counts one user more of a class that is used already.
+    pub(super) fn hold(&mut self, id: ClassId) {
+        if let Some(users) = self.users.get_mut(id.index()) {
+            *users += 1;
+        }
     }
 
     /// Takes one user off a class. When that was the last one, the class is forgotten and returned.

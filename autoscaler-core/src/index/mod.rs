@@ -28,9 +28,10 @@
 //! # Ok::<(), autoscaler_core::manifest::ReadErrors>(())
 //! ```
 //!
-//! The API and the order in which changes are taken in are here; pods, nodes, classes, the small kinds and symbols have
-//! their files.
+//! The API and the order in which changes are taken in are here; pods, many pods at once (`bulk`), nodes, classes, the small
+//! kinds and symbols have their files.
 
+mod bulk;
 mod classes;
 mod kinds;
 mod nodes;
@@ -87,6 +88,8 @@ struct Dirty {
     priorities: bool,
     /// Nodes that carry this operator.
     own: bool,
+    /// Which pods are nominated.
+    nominated: bool,
     problems: bool,
     /// What all nodes belong to.
     owners: bool,
@@ -144,9 +147,9 @@ impl Index {
         index.settle_nodes();
         index.snapshot.pods.reserve_exact(input.pods.len());
         index.pods.reserve(&index.snapshot, input.pods.len());
-        for pod in &input.pods {
-            index.put_pod(pod);
-        }
+        index.put_pods(input.pods.iter().copied(), drop);
+        // Nothing has been forgotten yet.
+        index.symbols_limit = index.symbols_limit.max(2 * index.snapshot.symbols.len());
         index.settle();
         index
     }
@@ -178,6 +181,7 @@ impl Index {
         self.settle_saturated();
         self.settle_own();
         self.settle_unbound();
+        self.settle_nominated();
         self.settle_problems();
     }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashTable;
 
-use super::Index;
+use super::{Index, bulk::sort};
 use crate::{
-    build::{Reader, SAFE_LOCAL_VOLUMES_ANNOTATION, local_storage},
+    build::{Reader, SAFE_LOCAL_VOLUMES_ANNOTATION, Traits, is_plain, local_storage},
     constraint::{claims::claim_name, storage::StorageChanges},
     hash::hash_of,
     manifest::{meta::ObjectMeta, pod as manifest, pod::Volume},
@@ -28,6 +28,8 @@ pub(super) struct PodTable {
     table: HashTable<PodId>,
     /// What is known beyond the snapshot, of the few pods of which there is anything.
     pub(super) more: BTreeMap<PodId, More>,
+    /// While many pods are put in: by node, whether the list of its pods has still to be put in order.
+    pub(super) disordered: Option<Vec<bool>>,
     /// How many of the snapshot's unbound pods are in order; those after them are new.
     unbound_in_order: usize,
 }
@@ -59,37 +61,8 @@ pub(super) struct Source {
 impl Index {
     /// Adds a pod, or replaces the one of the same namespace and name.
     pub fn put_pod(&mut self, manifest: &manifest::Pod) {
-        let mut reader = Reader {
-            symbols: &mut self.snapshot.symbols,
-            // Pods have none.
-            problems: &mut Vec::new(),
-        };
-        let (mut pod, class) = reader.pod(manifest, &self.priorities, &self.storage);
-        let (node, nominated) = (&manifest.spec.node_name, &manifest.status.nominated_node_name);
-        pod.node = self.nodes.find(&self.snapshot, node);
-        pod.nominated = self.nodes.find(&self.snapshot, nominated);
-        let more = More {
-            node: (pod.bound && pod.node.is_none()).then(|| node.as_str().into()),
-            nominated: pod.has_nomination.then(|| nominated.as_str().into()),
-            own: pod.own,
-            source: Source::of(manifest),
-        };
-        pod.class = self.intern_class(class);
-        let id = match self
-            .pods
-            .find(&self.snapshot, &manifest.metadata.namespace, &manifest.metadata.name)
-        {
-            Some(id) => {
-                self.replace_pod(id, pod);
-                id
-            }
-            None => self.add_pod(pod),
-        };
-        if more.is_empty() {
-            self.pods.more.remove(&id);
-        } else {
-            self.pods.more.insert(id, more);
-        }
+        let (class, traits, source) = self.read_pod(manifest);
+        self.place_pod(manifest, class, &traits, source);
     }
 
     /// Removes a pod.
@@ -99,25 +72,57 @@ impl Index {
         }
     }
 
-    /// Takes in a complete list of pods: those that are not on it are removed.
-    pub fn replace_pods<'p>(&mut self, listed: impl IntoIterator<Item = &'p manifest::Pod>) {
-        let mut is_listed = vec![false; self.snapshot.pods.len()];
-        for manifest in listed {
-            self.put_pod(manifest);
-            let metadata = &manifest.metadata;
-            if let Some(id) = self.pods.find(&self.snapshot, &metadata.namespace, &metadata.name) {
-                is_listed.resize(self.snapshot.pods.len(), false);
-                if let Some(is_listed) = is_listed.get_mut(id.index()) {
-                    *is_listed = true;
-                }
-            }
+    /// The class of a pod, which has one user more, its traits, and what they depend on beside the pod.
+    pub(super) fn read_pod(&mut self, manifest: &manifest::Pod) -> (ClassId, Traits, Option<Box<Source>>) {
+        let mut reader = Reader {
+            symbols: &mut self.snapshot.symbols,
+            // Pods have none.
+            problems: &mut Vec::new(),
+        };
+        let traits = reader.traits(manifest, &self.storage);
+        let class = reader.class_of_pod(manifest, &self.priorities, &self.storage);
+        (self.intern_class(class), traits, Source::of(manifest))
+    }
+
+    /// Adds a pod with what has been read of it, or replaces the one of the same namespace and name.
+    pub(super) fn place_pod(
+        &mut self,
+        manifest: &manifest::Pod,
+        class: ClassId,
+        traits: &Traits,
+        source: Option<Box<Source>>,
+    ) -> PodId {
+        let (node, nominated) = (&manifest.spec.node_name, &manifest.status.nominated_node_name);
+        let mut pod = traits.pod(manifest, class);
+        if pod.bound {
+            pod.node = self.nodes.find(&self.snapshot, node);
         }
-        // From the end, because the last pod takes the place of one that is removed.
-        for (index, is_listed) in is_listed.into_iter().enumerate().rev() {
-            if !is_listed {
-                self.remove_pod_by_id(PodId::from_index(index));
-            }
+        if pod.has_nomination {
+            pod.nominated = self.nodes.find(&self.snapshot, nominated);
         }
+        let more = More {
+            node: (pod.bound && pod.node.is_none()).then(|| node.as_str().into()),
+            nominated: pod.has_nomination.then(|| nominated.as_str().into()),
+            own: pod.own,
+            source,
+        };
+        let (namespace, name) = (manifest.metadata.namespace.as_str(), manifest.metadata.name.as_str());
+        let hash = hash_of(&(namespace, name));
+        let id = match self.pods.find_hashed(&self.snapshot, hash, namespace, name) {
+            Some(id) => {
+                self.replace_pod(id, pod);
+                id
+            }
+            None => self.add_pod(pod, hash),
+        };
+        self.dirty.nominated |= more.nominated.is_some();
+        let before = if more.is_empty() {
+            self.pods.more.remove(&id)
+        } else {
+            self.pods.more.insert(id, more)
+        };
+        self.dirty.nominated |= before.is_some_and(|before| before.nominated.is_some());
+        id
     }
 
     /// Looks again at pods whose class depends on what has changed.
@@ -191,11 +196,22 @@ impl Index {
             }
         } else {
             list.extend(new);
-            // A stable sort makes use of what is in order already.
-            list.sort_by(|one, other| self.snapshot.compare_pods(*one, *other));
+            sort(&self.snapshot, &mut list);
         }
         self.pods.unbound_in_order = list.len();
         self.snapshot.unbound = list;
+    }
+
+    /// Lists the pods again that are nominated.
+    pub(super) fn settle_nominated(&mut self) {
+        if !std::mem::take(&mut self.dirty.nominated) {
+            return;
+        }
+        let waits = |id: &PodId| !self.snapshot.pod(*id).bound;
+        let named = self.pods.more.iter().filter(|(_, more)| more.nominated.is_some());
+        let mut nominated: Vec<PodId> = named.map(|(id, _)| *id).filter(waits).collect();
+        sort(&self.snapshot, &mut nominated);
+        self.snapshot.nominated = nominated;
     }
 
     /// Counts a pod that holds something on its node, or no longer.
@@ -236,7 +252,7 @@ impl Index {
         }
     }
 
-    fn add_pod(&mut self, pod: Pod) -> PodId {
+    fn add_pod(&mut self, pod: Pod, hash: u64) -> PodId {
         let id = PodId::from_index(self.snapshot.pods.len());
         self.dirty.own |= pod.own;
         let pods = &mut self.snapshot.pods;
@@ -245,7 +261,7 @@ impl Index {
             pods.reserve_exact(pods.len() / 8 + 16);
         }
         pods.push(pod);
-        self.pods.insert(&self.snapshot, id);
+        self.pods.insert(&self.snapshot, hash, id);
         self.attach(id);
         id
     }
@@ -269,13 +285,14 @@ impl Index {
         self.release_class(old_class);
     }
 
-    fn remove_pod_by_id(&mut self, id: PodId) {
+    pub(super) fn remove_pod_by_id(&mut self, id: PodId) {
         let Some(last) = self.snapshot.pods.len().checked_sub(1).map(PodId::from_index) else {
             return;
         };
         self.detach(id);
         self.pods.remove(&self.snapshot, id);
-        self.pods.more.remove(&id);
+        let more = self.pods.more.remove(&id);
+        self.dirty.nominated |= more.is_some_and(|more| more.nominated.is_some());
         if id != last {
             self.move_id(last, id);
         }
@@ -304,6 +321,7 @@ impl Index {
             *entry = id;
         }
         if let Some(more) = self.pods.more.remove(&last) {
+            self.dirty.nominated |= more.nominated.is_some();
             self.pods.more.insert(id, more);
         }
     }
@@ -316,7 +334,15 @@ impl Index {
                 return;
             };
             let mut list = std::mem::take(list);
-            insert_in_order(&self.snapshot, &mut list, id);
+            match &mut self.pods.disordered {
+                None => insert_in_order(&self.snapshot, &mut list, id),
+                Some(disordered) => {
+                    if let (Some(last), Some(is_disordered)) = (list.last(), disordered.get_mut(node.index())) {
+                        *is_disordered |= self.snapshot.compare_pods(*last, id).is_gt();
+                    }
+                    list.push(id);
+                }
+            }
             if let Some(slot) = self.snapshot.pods_by_node.get_mut(node.index()) {
                 *slot = list;
             }
@@ -331,7 +357,11 @@ impl Index {
         let pod = self.snapshot.pod(id);
         if let Some(node) = pod.node {
             self.count_pod(id, false);
-            let found = position(&self.snapshot, self.snapshot.pods_on(node), id);
+            let list = self.snapshot.pods_on(node);
+            let found = match self.pods.disordered {
+                None => position(&self.snapshot, list, id),
+                Some(_) => list.iter().position(|other| *other == id),
+            };
             if let (Some(found), Some(list)) = (found, self.snapshot.pods_by_node.get_mut(node.index())) {
                 list.remove(found);
             }
@@ -386,12 +416,16 @@ impl Index {
 // === impl PodTable ===
 
 impl PodTable {
-    pub(super) fn find(&self, snapshot: &Snapshot, namespace: &str, name: &str) -> Option<PodId> {
+    fn find(&self, snapshot: &Snapshot, namespace: &str, name: &str) -> Option<PodId> {
+        self.find_hashed(snapshot, hash_of(&(namespace, name)), namespace, name)
+    }
+
+    fn find_hashed(&self, snapshot: &Snapshot, hash: u64, namespace: &str, name: &str) -> Option<PodId> {
         let is_pod = |id: &PodId| {
             let pod = snapshot.pod(*id);
             *pod.name == *name && snapshot.text(pod.namespace) == namespace
         };
-        self.table.find(hash_of(&(namespace, name)), is_pod).copied()
+        self.table.find(hash, is_pod).copied()
     }
 
     pub(super) fn reserve(&mut self, snapshot: &Snapshot, pods: usize) {
@@ -399,9 +433,9 @@ impl PodTable {
             .reserve(pods, |id| key_hash(&snapshot.pods, &snapshot.symbols, *id));
     }
 
-    fn insert(&mut self, snapshot: &Snapshot, id: PodId) {
-        let hash = |id: &PodId| key_hash(&snapshot.pods, &snapshot.symbols, *id);
-        self.table.insert_unique(hash(&id), id, hash);
+    fn insert(&mut self, snapshot: &Snapshot, hash: u64, id: PodId) {
+        let rehash = |id: &PodId| key_hash(&snapshot.pods, &snapshot.symbols, *id);
+        self.table.insert_unique(hash, id, rehash);
     }
 
     fn remove(&mut self, snapshot: &Snapshot, id: PodId) {
@@ -453,27 +487,18 @@ impl More {
 impl Source {
     /// What depends on other objects, when anything does.
     fn of(manifest: &manifest::Pod) -> Option<Box<Self>> {
+        if !Self::is_needed(manifest) {
+            return None;
+        }
         let (metadata, spec) = (&manifest.metadata, &manifest.spec);
         let class = &spec.priority_class_name;
         let priority_class = (spec.priority.is_none() && !class.is_empty()).then(|| class.clone());
-        let has_claims = spec.volumes.iter().any(|volume| claim_name(metadata, volume).is_some());
-        if !has_claims && priority_class.is_none() {
-            return None;
-        }
         let annotations = metadata
             .annotations
             .get_key_value(SAFE_LOCAL_VOLUMES_ANNOTATION)
             .into_iter();
         // Of most kinds of volumes nothing but the name is read.
-        let matters = |volume: &&Volume| {
-            let name = volume.name.clone();
-            **volume
-                != Volume {
-                    name,
-                    ..Volume::default()
-                }
-        };
-        let volumes = spec.volumes.iter().filter(matters);
+        let volumes = spec.volumes.iter().filter(|volume| !is_plain(volume));
         Some(Box::new(Self {
             metadata: ObjectMeta {
                 name: metadata.name.clone(),
@@ -485,5 +510,12 @@ impl Source {
             volumes: volumes.cloned().collect(),
             priority_class,
         }))
+    }
+
+    /// Whether the class of a pod depends on other objects.
+    pub(super) fn is_needed(manifest: &manifest::Pod) -> bool {
+        let (metadata, spec) = (&manifest.metadata, &manifest.spec);
+        let has_claim = |volume: &Volume| claim_name(metadata, volume).is_some();
+        (spec.priority.is_none() && !spec.priority_class_name.is_empty()) || spec.volumes.iter().any(has_claim)
     }
 }

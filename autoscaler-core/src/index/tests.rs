@@ -1,5 +1,6 @@
 //! An index that followed a cluster says what one says that is made of the same objects.
 
+mod absurd;
 mod cluster;
 mod objects;
 
@@ -93,7 +94,7 @@ fn describe(snapshot: &Snapshot, ignore_timers: bool) -> String {
         let pod = snapshot.pod(id);
         let name_of = |node: crate::snapshot::NodeId| snapshot.text(snapshot.node(node).name);
         say(format_args!(
-            "pod {} {} {} {:?} {:?} {} {:?} {:?} {:?} {:?}",
+            "pod {} {} {} {:?} {:?} {} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
             snapshot.pod_name(id),
             pod.uid,
             pod.resource_version,
@@ -104,7 +105,16 @@ fn describe(snapshot: &Snapshot, ignore_timers: bool) -> String {
             pod.local_storage.map(|volume| snapshot.text(volume)),
             pod.pod_group.map(|group| snapshot.text(group)),
             pod.controller
-                .map(|controller| (snapshot.text(controller.name), controller.daemon_set)),
+                .map(|controller| {
+                    let (kind, name) = (snapshot.text(controller.kind), snapshot.text(controller.name));
+                    (kind, name, controller.daemon_set)
+                }),
+            (pod.bound, pod.gated, pod.ready, pod.mirror, pod.own),
+            pod.safe_to_evict,
+            pod.do_not_disrupt,
+            pod.deletion,
+            pod.unschedulable,
+            (pod.started_at(), pod.created_at()),
         ));
     }
     for id in snapshot.unbound_pods().iter().copied() {

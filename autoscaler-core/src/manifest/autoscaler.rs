@@ -203,7 +203,7 @@ view! {
 ///
 /// `Default` is what holds for a group without any policy: it does not wait. A policy that only leaves the window out
 /// waits for [`DEFAULT_SCALE_UP_WINDOW_SECONDS`], as the CustomResourceDefinition has it.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Hash, serde::Deserialize)]
 #[serde(from = "WrittenScaleUpPolicy")]
 pub struct ScaleUpPolicy {
     /// Whether the group may grow at all; false also stops filling up to `minNodes`.

@@ -10,7 +10,7 @@ macro_rules! view {
         }
     )*) => {$(
         $(#[$meta])*
-        #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+        #[derive(Clone, Debug, Default, PartialEq, Hash, serde::Deserialize)]
         #[serde(rename_all = "camelCase", default)]
         pub struct $name {
             $(
@@ -31,7 +31,7 @@ macro_rules! view_with_defaults {
         }
     )*) => {$(
         $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq)]
+        #[derive(Clone, Debug, PartialEq, Hash)]
         pub struct $name {
             $($(#[$field_meta])* pub $field: $type,)*
         }

@@ -74,7 +74,7 @@ view! {
 }
 
 /// A number, or a text such as `25%`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum IntOrString {
     /// An absolute number.
     Int(i32),

@@ -63,7 +63,7 @@ impl<'a> Rules<'a> {
                 wanted_new.entry(template.group).or_insert(*pod);
             }
         }
-        let nominated = snapshot.unbound_pods().iter().copied().filter_map(|id| {
+        let nominated = snapshot.nominated.iter().copied().filter_map(|id| {
             let pod = snapshot.pod(id);
             let waits = !pod.is_terminal() && pod.deletion.is_none();
             pod.nominated.filter(|_| waits).map(|node| (node, id))

@@ -133,8 +133,8 @@ pub(super) fn is_starting(snapshot: &Snapshot, id: NodeId) -> bool {
 
 /// Pods that preemption keeps room for: priority, class and node, in ascending priority.
 pub(super) fn nominations(snapshot: &Snapshot) -> Vec<(i32, ClassId, NodeId)> {
-    let unbound = snapshot.unbound_pods().iter().map(|id| snapshot.pod(*id));
-    let mut nominations: Vec<_> = unbound
+    let nominated = snapshot.nominated.iter().map(|id| snapshot.pod(*id));
+    let mut nominations: Vec<_> = nominated
         .filter(|pod| !pod.is_terminal() && pod.deletion.is_none())
         .filter_map(|pod| Some((snapshot.class_of(pod).priority, pod.class, pod.nominated?)))
         .collect();

@@ -206,36 +206,48 @@ impl fmt::Debug for Uid {
 
 /// The bytes of a UUID that is written just as [`Uid`] prints it.
 fn uuid(text: &str) -> Option<[u8; 16]> {
-    if text.len() != 36 {
-        return None;
-    }
-    let mut bytes = [0; 16];
-    let mut wrong = 0;
-    let mut rest = text.as_bytes();
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        if let (4 | 6 | 8 | 10, [character, others @ ..]) = (index, rest) {
-            wrong |= character ^ b'-';
-            rest = others;
-        }
-        let [high, low, others @ ..] = rest else { return None };
-        let (high, low) = (hex_digit(*high), hex_digit(*low));
-        wrong |= (high | low) & 0xf0;
-        *byte = high << 4 | (low & 0xf);
-        rest = others;
-    }
-    (wrong == 0).then_some(bytes)
+    let (a, rest) = text.as_bytes().split_first_chunk::<8>()?;
+    let (b, rest) = after_dash(rest)?;
+    let (c, rest) = after_dash(rest)?;
+    let (d, rest) = after_dash(rest)?;
+    let (e, rest) = after_dash(rest)?;
+    let f: &[u8; 8] = rest.try_into().ok()?;
+    let eight = |[first, second]: [&[u8; 4]; 2]| {
+        u64::from(u32::from_be_bytes(*first)) << 32 | u64::from(u32::from_be_bytes(*second))
+    };
+    let words = [
+        hex(u64::from_be_bytes(*a))?,
+        hex(eight([b, c]))?,
+        hex(eight([d, e]))?,
+        hex(u64::from_be_bytes(*f))?,
+    ];
+    let number = words
+        .into_iter()
+        .fold(0, |number, word| number << 32 | u128::from(word));
+    Some(number.to_be_bytes())
 }
 
-/// The value of a hexadecimal digit in lower case, above 15 for anything else.
-const fn hex_digit(character: u8) -> u8 {
-    let (digit, letter) = (character.wrapping_sub(b'0'), character.wrapping_sub(b'a'));
-    if digit < 10 {
-        digit
-    } else if letter < 6 {
-        letter + 10
-    } else {
-        0xff
+/// Four characters after a dash, and what follows them.
+fn after_dash(text: &[u8]) -> Option<(&[u8; 4], &[u8])> {
+    text.strip_prefix(b"-")?.split_first_chunk()
+}
+
+/// The number that eight hexadecimal digits in lower case say, all of them at once: each byte of the argument is one.
+const fn hex(digits: u64) -> Option<u32> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // Letters have this bit; the low bits of `a` are those of 1.
+    let letters = digits >> 6 & ONES;
+    let values = (digits & (ONES * 0x0f)) + letters * 9;
+    // Only what is written so again was a digit.
+    let above_nine = (values + ONES * 0x76) >> 7 & ONES;
+    let written = values + ONES * 0x30 + above_nine * 0x27;
+    if values & (ONES * 0xf0) != 0 || written != digits {
+        return None;
     }
+    let bytes = (values >> 4 | values) & 0x00ff_00ff_00ff_00ff;
+    let pairs = (bytes >> 8 | bytes) & 0x0000_ffff_0000_ffff;
+    let [.., a, b, c, d] = (pairs >> 16 | pairs).to_be_bytes();
+    Some(u32::from_be_bytes([a, b, c, d]))
 }
 
 // === impl Moment ===
@@ -284,6 +296,21 @@ mod tests {
             UidForm::Uuid(_)
         ));
         assert_ne!(Uid::new("a"), Uid::new("b"));
+        // Every character at every place.
+        let uuid = "0f8fad5b-d9cb-469f-a165-70867728950e";
+        for (place, byte) in (0..uuid.len()).flat_map(|place| (0..128).map(move |byte| (place, byte))) {
+            let mut text = uuid.to_owned();
+            text.replace_range(place..=place, char::from(byte).encode_utf8(&mut [0]));
+            let uid = Uid::new(&text);
+            assert_eq!(uid.to_string(), text);
+            let is_digit = matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+            let is_uuid = if matches!(place, 8 | 13 | 18 | 23) {
+                byte == b'-'
+            } else {
+                is_digit
+            };
+            assert_eq!(matches!(uid.0, UidForm::Uuid(_)), is_uuid, "{text}");
+        }
     }
 
     #[test]
