@@ -223,34 +223,18 @@ fn disruption_budgets(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>)
 
 /// 4: every pod that moves has a node that stays, and fits it; 5: every pod is on at most one planned node, and all pods of
 /// a planned node fit it together. Pods are placed in one world, because constraints between pods reach over nodes.
+///
+/// All nodes are there from the start: the scheduler sees all of them at once, whichever appears first, and an empty one is
+/// a domain to spread over.
 fn placements(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
-    let (mut world, mut placings) = placed(snapshot, plan, true, report);
-    if !placings.is_empty() {
-        // Reported the first time.
-        (world, placings) = placed(snapshot, plan, false, &mut |_, _| {});
-    }
-    for (placing, misfit) in misfits(&world, &placings) {
-        report(
-            5,
-            format!("{} does not fit {}: {misfit}", placing.pod(snapshot), placing.target),
-        );
-    }
-    moves(snapshot, plan, &mut world, report);
-}
-
-/// The cluster with the pods that are pending now where the plan puts them, and those that find no place there. New nodes
-/// appear one by one, each being filled as far as it goes, or all at once.
-fn placed<'s>(
-    snapshot: &'s Snapshot,
-    plan: &Plan,
-    one_by_one: bool,
-    report: &mut Report<'_>,
-) -> (World<'s>, Vec<Placing>) {
     let mut world = World::new(snapshot);
-    let mut placings = fitting(snapshot, plan, &mut world, report);
-    // What is there takes pods before new nodes appear, which are empty domains to spread over.
-    place_all(&mut world, &mut placings);
-    let mut assigned = BTreeSet::new();
+    let mut nominees: BTreeMap<BinId, Vec<ClassId>> = BTreeMap::new();
+    for pod in snapshot.unbound_pods().iter().map(|id| snapshot.pod(*id)) {
+        if let Some(node) = pod.nominated.filter(|_| !pod.is_terminal() && pod.deletion.is_none()) {
+            nominees.entry(node.into()).or_default().push(pod.class);
+        }
+    }
+    let mut places = fitting(snapshot, plan, &mut world, report);
     let mut templates = BTreeMap::new();
     for creation in &plan.creations {
         let known = templates.entry((creation.group, &creation.offering));
@@ -261,141 +245,76 @@ fn placed<'s>(
             continue;
         };
         let bin = world.add(template);
-        for pod in creation.pods.iter().filter(|pod| !assigned.insert(**pod)) {
-            report(5, format!("{} is assigned to two new nodes", snapshot.pod_name(*pod)));
-        }
-        let pods = creation.pods.iter().map(|pod| (*pod, bin));
-        placings.extend(gather(snapshot, pods, |_| "its new node".to_owned()));
-        if one_by_one {
-            place_all(&mut world, &mut placings);
-        }
-    }
-    place_all(&mut world, &mut placings);
-    // Room that preemption keeps for other pods may be what a constraint waits for.
-    for pod in snapshot
-        .pods
-        .iter()
-        .filter(|pod| !pod.bound && !pod.is_terminal() && pod.deletion.is_none())
-    {
-        if let Some(node) = pod.nominated {
-            world.place(pod.class, node.into());
-        }
-    }
-    place_all(&mut world, &mut placings);
-    (world, placings)
-}
-
-/// Pods of one class that go to one node.
-struct Placing {
-    class: ClassId,
-    to: BinId,
-    pods: Vec<PodId>,
-    target: String,
-}
-
-impl Placing {
-    fn pod(&self, snapshot: &Snapshot) -> String {
-        self.pods.last().map_or_else(String::new, |pod| snapshot.pod_name(*pod))
-    }
-}
-
-/// How many orders are tried before pods are said not to fit.
-const ORDERS: usize = 16;
-
-/// How many kinds of pods are tried again after every pod that is placed, once some order has failed.
-const EAGER: usize = 8;
-
-/// Places pods as far as there is an order in which each fits. What is left after an order goes first in the next one, and
-/// as soon as it fits: a pod may be the first of its kind only while there is no other, and may need another one before.
-fn place_all(world: &mut World<'_>, placings: &mut Vec<Placing>) {
-    placings.retain(|placing| !placing.pods.is_empty());
-    let mut eager = 0;
-    for order in 1..=ORDERS {
-        let mark = world.mark();
-        let left = place_in_turns(world, placings, eager);
-        if left.iter().all(|count| *count == 0) || order == ORDERS {
-            for (placing, left) in placings.iter_mut().zip(left) {
-                placing.pods.truncate(left);
+        for pod in &creation.pods {
+            if places.insert(*pod, (bin, "its new node".to_owned())).is_some() {
+                report(5, format!("{} is assigned to two nodes", snapshot.pod_name(*pod)));
             }
-            placings.retain(|placing| !placing.pods.is_empty());
-            return;
         }
-        world.rollback(mark);
-        eager = left.iter().filter(|count| 0 < **count).count().min(EAGER);
-        let mut by_success: Vec<_> = std::mem::take(placings).into_iter().zip(left).collect();
-        // The others begin somewhere else each time.
-        let start = by_success.len() * order / ORDERS;
-        by_success.rotate_left(start);
-        by_success.sort_by_key(|(_, left)| *left == 0);
-        *placings = by_success.into_iter().map(|(placing, _)| placing).collect();
     }
-}
-
-/// Places pods in this order, and gives how many of each kind find no place. Kinds take turns, one pod at a time: a spread
-/// Deployment fits in no other way. The first `eager` kinds get a turn after every other one.
-fn place_in_turns(world: &mut World<'_>, placings: &[Placing], eager: usize) -> Vec<usize> {
-    let mut left: Vec<usize> = placings.iter().map(|placing| placing.pods.len()).collect();
-    let mut place = |placing: &Placing, left: &mut usize| {
-        let fits = 0 < *left && world.misfit(placing.class, placing.to).is_none();
-        if fits {
-            world.place(placing.class, placing.to);
-            *left -= 1;
-        }
-        fits
-    };
-    let mut placed = true;
-    while placed {
-        placed = false;
-        for index in 0..placings.len() {
-            let (Some(placing), Some(of_placing)) = (placings.get(index), left.get_mut(index)) else {
-                continue;
-            };
-            if place(placing, of_placing) {
-                placed = true;
-                for (placing, left) in placings.iter().zip(&mut left).take(eager) {
-                    place(placing, left);
+    let ordered: BTreeSet<PodId> = plan.binding_order.iter().copied().collect();
+    let others: Vec<PodId> = places.keys().copied().filter(|pod| !ordered.contains(pod)).collect();
+    for pod in others.iter().chain(&plan.binding_order) {
+        match places.remove(pod) {
+            Some((bin, target)) => {
+                let class = snapshot.pod(*pod).class;
+                let nominees = nominees.get(&bin).map_or(&[][..], Vec::as_slice);
+                if let Some(misfit) = place(&mut world, class, bin, nominees) {
+                    report(
+                        5,
+                        format!("{} does not fit {target}: {misfit}", snapshot.pod_name(*pod)),
+                    );
                 }
             }
+            None => report(
+                5,
+                format!("{} is to be bound twice or nowhere", snapshot.pod_name(*pod)),
+            ),
         }
     }
-    left
+    moves(snapshot, plan, &mut world, report);
 }
 
-/// What could not be placed, and why.
-fn misfits<'p>(world: &World<'_>, placings: &'p [Placing]) -> Vec<(&'p Placing, String)> {
-    let symbols = &world.snapshot().symbols;
-    let left = placings.iter().filter(|placing| !placing.pods.is_empty());
-    let misfit = |placing: &'p Placing| {
-        let misfit = world.misfit(placing.class, placing.to)?;
-        Some((placing, misfit.text(symbols).to_string()))
-    };
-    left.filter_map(misfit).collect()
-}
-
-/// Pods by class and node. `name` is the node in words.
-fn gather(
-    snapshot: &Snapshot,
-    pods: impl Iterator<Item = (PodId, BinId)>,
-    name: impl Fn(BinId) -> String,
-) -> Vec<Placing> {
-    let mut gathered: BTreeMap<(BinId, ClassId), Vec<PodId>> = BTreeMap::new();
-    for (pod, to) in pods {
-        gathered.entry((to, snapshot.pod(pod).class)).or_default().push(pod);
+/// Puts a pod on a node and says in words why it does not fit there, beside pods of at least its priority for which
+/// preemption keeps room. It counts as placed all the same, so that what comes after it is judged by what is left.
+fn place(world: &mut World<'_>, class: ClassId, bin: BinId, nominees: &[ClassId]) -> Option<String> {
+    let snapshot = world.snapshot();
+    let mark = world.mark();
+    let priority = snapshot.class(class).priority;
+    for nominee in nominees {
+        if priority <= snapshot.class(*nominee).priority {
+            world.reserve(*nominee, bin);
+        }
     }
-    let placing = |((to, class), pods)| Placing {
-        class,
-        to,
-        pods,
-        target: name(to),
-    };
-    gathered.into_iter().map(placing).collect()
+    let misfit = world.misfit(class, bin);
+    world.rollback(mark);
+    world.place(class, bin);
+    misfit.map(|misfit| misfit.text(&snapshot.symbols).to_string())
 }
 
-/// Pods that are said to fit nodes that exist or are to come. Nodes to come are added to the world.
-fn fitting(snapshot: &Snapshot, plan: &Plan, world: &mut World<'_>, report: &mut Report<'_>) -> Vec<Placing> {
-    let mut to_come: BTreeMap<MachineId, BinId> = BTreeMap::new();
-    let mut names = BTreeMap::new();
-    let mut pods = Vec::new();
+/// Pods that are said to fit nodes that exist or are to come. Every node to come is added to the world.
+fn fitting(
+    snapshot: &Snapshot,
+    plan: &Plan,
+    world: &mut World<'_>,
+    report: &mut Report<'_>,
+) -> BTreeMap<PodId, (BinId, String)> {
+    let timeouts = &snapshot.settings.phase_timeouts;
+    let to_come: BTreeMap<MachineId, BinId> = snapshot
+        .machine_ids()
+        .filter_map(|id| {
+            let machine = snapshot.machine(id);
+            let comes = match machine.node {
+                Some(node) => starts(snapshot, node),
+                None => machine.is_coming(),
+            };
+            if !comes || machine.is_leaving() || timeouts.are_over(machine, plan.now) {
+                return None;
+            }
+            let template = Template::of_machine(snapshot, machine, machine.group?)?;
+            Some((id, world.add_with(&template.shared(), machine.node)))
+        })
+        .collect();
+    let mut pods = BTreeMap::new();
     for report_of_pod in &plan.pods {
         let PodVerdict::FitsExisting(destination) = report_of_pod.verdict else {
             continue;
@@ -405,13 +324,7 @@ fn fitting(snapshot: &Snapshot, plan: &Plan, world: &mut World<'_>, report: &mut
             Destination::Node(node) => snapshot.node(node).machine.filter(|_| starts(snapshot, node)),
         };
         let bin = match (starting, destination) {
-            (Some(machine), _) => to_come.get(&machine).copied().or_else(|| {
-                let of = snapshot.machine(machine);
-                let template = Template::of_machine(snapshot, of, of.group?)?;
-                let bin = world.add_with(&template.shared(), of.node);
-                to_come.insert(machine, bin);
-                Some(bin)
-            }),
+            (Some(machine), _) => to_come.get(&machine).copied(),
             (None, Destination::Node(node)) => Some(node.into()),
             (None, Destination::Machine(_)) => None,
         };
@@ -420,12 +333,9 @@ fn fitting(snapshot: &Snapshot, plan: &Plan, world: &mut World<'_>, report: &mut
             report(5, format!("{pod} is to go to {name}, of which nothing is known"));
             continue;
         };
-        names.insert(bin, destination.name(snapshot).to_owned());
-        pods.push((report_of_pod.pod, bin));
+        pods.insert(report_of_pod.pod, (bin, destination.name(snapshot).to_owned()));
     }
-    gather(snapshot, pods.into_iter(), |bin| {
-        names.get(&bin).cloned().unwrap_or_default()
-    })
+    pods
 }
 
 /// 4: removals in their order: each node is emptied and stays as a node that takes no pods, then its pods are placed.
@@ -443,7 +353,6 @@ fn moves(snapshot: &Snapshot, plan: &Plan, world: &mut World<'_>, report: &mut R
         }
         world.make_ghost((*from).into());
         let mut moved = BTreeSet::new();
-        let mut targets = BTreeMap::new();
         for step in moves {
             let pod = snapshot.pod_name(step.pod);
             if !moved.insert(step.pod) || snapshot.pod(step.pod).node != Some(*from) {
@@ -455,19 +364,10 @@ fn moves(snapshot: &Snapshot, plan: &Plan, world: &mut World<'_>, report: &mut R
                     format!("{pod} moves to {}, which does not stay Ready", name(step.to)),
                 );
             }
-            targets.insert(BinId::from(step.to), name(step.to).to_owned());
-        }
-        let pods = moves.iter().map(|step| (step.pod, BinId::from(step.to)));
-        let mut placings = gather(snapshot, pods, |bin| targets.get(&bin).cloned().unwrap_or_default());
-        place_all(world, &mut placings);
-        for (placing, misfit) in misfits(world, &placings) {
-            let (pod, target) = (placing.pod(snapshot), &placing.target);
-            report(4, format!("{pod} moves to {target} and does not fit: {misfit}"));
-        }
-        // What was said to move counts as moved, so that the removals after this one are judged by what is left.
-        for placing in placings {
-            for _ in placing.pods {
-                world.place(placing.class, placing.to);
+            let class = snapshot.pod(step.pod).class;
+            if let Some(misfit) = place(world, class, step.to.into(), &[]) {
+                let target = name(step.to);
+                report(4, format!("{pod} moves to {target} and does not fit: {misfit}"));
             }
         }
     }

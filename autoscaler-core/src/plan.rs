@@ -32,6 +32,9 @@ pub struct Plan {
     pub pods: Vec<PodReport>,
     /// Every node, by [`NodeId`].
     pub nodes: Vec<NodeReport>,
+    /// Pods that get a place and that rules about other pods concern, in an order in which kube-scheduler can bind them one
+    /// after another once every planned node is there, and after all others. Those that are not in it fit in any order.
+    pub binding_order: Vec<PodId>,
 }
 
 /// One node to create.

@@ -38,5 +38,6 @@ pub fn plan(snapshot: &Snapshot, options: &Options, now: Timestamp) -> Plan {
         removals: down.removals,
         pods: up.pods,
         nodes: down.nodes,
+        binding_order: up.binding_order,
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::{
     constraint::{
-        BinState, Counters, Rules,
+        Beside, BinState, Counters, Possible, Rules,
         ports::Ports,
         volumes::{VolumeNeeds, VolumeNode, VolumesInUse},
     },
@@ -25,6 +25,10 @@ use crate::{
 /// A node of the simulated cluster. Those of the snapshot come first and have the same index as their [`NodeId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BinId(u32);
+
+/// Domains that count although no node is in them yet.
+#[derive(Debug)]
+pub(crate) struct PossibleDomains(Possible);
 
 /// A point to which [`World::rollback`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +50,8 @@ struct Bin {
     used: Resources,
     ports: Ports,
     volumes: VolumesInUse,
+    /// Pods that are not there yet and for which room is kept, by ascending priority.
+    reserved: Vec<ClassId>,
     /// Whether the pods of its DaemonSets are counted for constraints: not when they are there as pods of a node.
     counts_daemons: bool,
 }
@@ -56,6 +62,7 @@ enum Change {
     /// So many pods that nothing but what they request is counted of.
     PlacedMany(ClassId, BinId, u32),
     Unplaced(ClassId, BinId),
+    Reserved(ClassId, BinId),
     Added,
     /// What the node was before.
     State(BinId, BinState),
@@ -145,6 +152,16 @@ impl<'s> World<'s> {
         self.counters.remove_possible_domains(usize::MAX);
     }
 
+    /// Lets only domains count that have nodes, until [`Self::restore_possible_domains`]. Between the two nothing may be
+    /// rolled back that was there before.
+    pub(crate) fn take_possible_domains(&mut self) -> PossibleDomains {
+        PossibleDomains(self.counters.take_possible_domains())
+    }
+
+    pub(crate) fn restore_possible_domains(&mut self, domains: PossibleDomains) {
+        self.counters.restore_possible_domains(domains.0);
+    }
+
     /// What the rules see of a node.
     #[must_use]
     #[expect(clippy::indexing_slicing, reason = "ids are made by this world")]
@@ -184,7 +201,7 @@ impl<'s> World<'s> {
                     .map(Misfit::Resources)
             })
             .or_else(|| self.volume_misfit(pod, bin, &view))
-            .or_else(|| self.counters.misfit(&snapshot.rules, class, bin.index(), &view))
+            .or_else(|| self.constraint_misfit(class, bin, &view))
     }
 
     /// As [`Self::misfit`], beside pods for which preemption keeps room on the node, as kube-scheduler counts them: the
@@ -217,6 +234,18 @@ impl<'s> World<'s> {
     #[must_use]
     pub fn may_regain_room(&self, class: ClassId) -> bool {
         self.snapshot.rules.may_regain_room(class)
+    }
+
+    /// Whether rules about other pods let one more pod of this class onto this node, whatever it requests.
+    #[must_use]
+    pub fn keeps_rules(&self, class: ClassId, bin: BinId) -> bool {
+        self.constraint_misfit(class, bin, &self.view(bin)).is_none()
+    }
+
+    /// Whether a pod of this class would go to a domain with the fewest pods, for every spread constraint that counts it.
+    #[must_use]
+    pub fn is_even(&self, class: ClassId, bin: BinId) -> bool {
+        self.counters.is_even(&self.snapshot.rules, class, bin.index())
     }
 
     /// Whether constraints between pods concern this class: its own, or those of pods that its pods are counted for.
@@ -252,6 +281,13 @@ impl<'s> World<'s> {
         self.log.push(Change::PlacedMany(class, bin, count));
     }
 
+    /// Keeps room on a node for a pod of this class that is not there yet. Pods of at least its priority find the room
+    /// taken; affinity and spread of pods do not rely on it.
+    pub fn reserve(&mut self, class: ClassId, bin: BinId) {
+        self.keep_room(class, bin, true);
+        self.log.push(Change::Reserved(class, bin));
+    }
+
     /// Takes a pod of this class off a node.
     pub fn unplace(&mut self, class: ClassId, bin: BinId) {
         self.count_pod(class, bin, false);
@@ -264,6 +300,17 @@ impl<'s> World<'s> {
         Mark(self.log.len())
     }
 
+    /// Counts a placed pod for rules about other pods, or no longer, while it stays placed. It is not undone by a rollback:
+    /// in the end every pod must be counted again.
+    pub(crate) fn count(&mut self, class: ClassId, bin: BinId, add: bool) {
+        let rules = &self.snapshot.rules;
+        if add {
+            self.counters.add_pod(rules, class, bin.index());
+        } else {
+            self.counters.subtract_pod(rules, class, bin.index());
+        }
+    }
+
     /// Undoes everything since the mark.
     pub fn rollback(&mut self, mark: Mark) {
         while mark.0 < self.log.len() {
@@ -271,6 +318,7 @@ impl<'s> World<'s> {
                 Some(Change::Placed(class, bin)) => self.count_pod(class, bin, false),
                 Some(Change::PlacedMany(class, bin, count)) => self.request(class, bin, -i64::from(count)),
                 Some(Change::Unplaced(class, bin)) => self.count_pod(class, bin, true),
+                Some(Change::Reserved(class, bin)) => self.keep_room(class, bin, false),
                 Some(Change::Added) => self.pop_bin(),
                 Some(Change::State(bin, state)) => {
                     self.set_state(bin, state);
@@ -294,6 +342,7 @@ impl<'s> World<'s> {
             used: template.daemons.clone(),
             ports,
             volumes: VolumesInUse::default(),
+            reserved: Vec::new(),
             // The DaemonSet controller makes its pods when the Node appears, so they are among the pods of the Node.
             counts_daemons: node.is_none(),
         });
@@ -382,6 +431,21 @@ impl<'s> World<'s> {
         }
     }
 
+    /// Rules about other pods must hold with the pods for which room is kept on the node and without them.
+    #[expect(clippy::indexing_slicing, reason = "ids are made by this world")]
+    fn constraint_misfit(&self, class: ClassId, bin: BinId, view: &NodeView<'_>) -> Option<Misfit> {
+        let rules = &self.snapshot.rules;
+        let misfit = |beside| self.counters.misfit(rules, class, bin.index(), view, beside);
+        let reserved = &self.bins[bin.index()].reserved;
+        misfit(Beside::default()).or_else(|| {
+            let priority = self.snapshot.class(class).priority;
+            // Those of a lower priority would give way.
+            let at = reserved.partition_point(|other| self.snapshot.class(*other).priority < priority);
+            let beside = reserved.get(at..).filter(|beside| !beside.is_empty())?;
+            misfit(Beside(beside))
+        })
+    }
+
     /// Adds what so many pods of this class request.
     #[expect(clippy::indexing_slicing, reason = "ids are made by this world")]
     fn request(&mut self, class: ClassId, bin: BinId, times: i64) {
@@ -396,20 +460,30 @@ impl<'s> World<'s> {
         let pod = (class, snapshot.class(class));
         entry.count_pod(&mut self.counters, &snapshot.rules, pod, bin.index(), add);
     }
+
+    /// Keeps what a pod takes of a node itself, or gives it back.
+    #[expect(clippy::indexing_slicing, reason = "ids are made by this world")]
+    fn keep_room(&mut self, class: ClassId, bin: BinId, add: bool) {
+        let snapshot = self.snapshot;
+        let entry = &mut self.bins[bin.index()];
+        entry.take_room(&mut self.counters, snapshot.class(class), add);
+        let priority = |class: ClassId| snapshot.class(class).priority;
+        let at = entry
+            .reserved
+            .partition_point(|other| (priority(*other), *other) < (priority(class), class));
+        if add {
+            entry.reserved.insert(at, class);
+        } else if entry.reserved.get(at) == Some(&class) {
+            entry.reserved.remove(at);
+        }
+    }
 }
 
 // === impl Bin ===
 
 impl Bin {
-    /// Counts a pod of a class, or no longer, on this node, which has this index.
-    fn count_pod(
-        &mut self,
-        counters: &mut Counters,
-        rules: &Rules,
-        (id, pod): (ClassId, &PodClass),
-        index: usize,
-        add: bool,
-    ) {
+    /// Takes what a pod takes of this node itself, or gives it back.
+    fn take_room(&mut self, counters: &mut Counters, pod: &PodClass, add: bool) {
         if add {
             self.used.add(&pod.requests);
             self.ports.take(&pod.ports);
@@ -425,6 +499,18 @@ impl Bin {
             }
             counters.count_exclusive(needs, add);
         }
+    }
+
+    /// Counts a pod of a class, or no longer, on this node, which has this index.
+    fn count_pod(
+        &mut self,
+        counters: &mut Counters,
+        rules: &Rules,
+        (id, pod): (ClassId, &PodClass),
+        index: usize,
+        add: bool,
+    ) {
+        self.take_room(counters, pod, add);
         if add {
             counters.add_pod(rules, id, index);
         } else {

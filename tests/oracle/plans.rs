@@ -26,17 +26,6 @@ const SEED: u64 = 1;
 /// How many problems a run plans for.
 const PROBLEMS: u64 = 200;
 
-/// How many plans of a whole run may leave pods that kube-scheduler refuses in every order that was tried: where a host is
-/// to be spread over, it sees all new nodes at once and the planner one after another. What is above it is a fault of its
-/// own, and the number only ever goes down.
-const REFUSED: usize = 14;
-
-/// How often the planner's own check may object to these plans, which are not executed then.
-const OBJECTED: usize = 4;
-
-/// Of the pods of the large problem, so many may be refused in a thousand.
-const REFUSED_OF_THOUSAND: usize = 12;
-
 /// The pods of the large problem.
 const KARPENTER_PODS: usize = 5000;
 
@@ -69,17 +58,11 @@ fn plans_for_random_clusters_can_be_carried_out() {
         count < PROBLEMS || (created > 200 && bound > 2000),
         "the problems ask for too little"
     );
-    println!(
-        "{} of them are not carried out in full, the planner's own check objects to {}",
-        failed.len(),
-        violations.len()
-    );
-    let whole = count == PROBLEMS;
-    assert!(
-        violations.len() <= if whole { OBJECTED } else { 0 },
-        "the planner's own check, by ORACLE_PLAN_SEED: {violations:#?}"
-    );
-    let Some((seed, problem, left)) = failed.first().filter(|_| !whole || REFUSED < failed.len()) else {
+    let Some((seed, problem, left)) = failed.first() else {
+        assert!(
+            violations.is_empty(),
+            "the planner's own check objects, by ORACLE_PLAN_SEED (with ORACLE_PLANS=1): {violations:#?}"
+        );
         return;
     };
     let small = shrink(&problem.objects, |objects| {
@@ -129,8 +112,7 @@ fn the_plan_for_the_shape_of_karpenter_can_be_carried_out() {
         "{pods} pods on {created} nodes, planned in {planned:?}, bound after {:?}",
         started.elapsed()
     );
-    println!("kube-scheduler refuses {} of them: {}", left.len(), summary(&left));
-    if let Some(first) = left.first().filter(|_| pods * REFUSED_OF_THOUSAND < left.len() * 1000) {
+    if let Some(first) = left.first() {
         let Outcome { objects, binds, .. } = &outcome;
         let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("karpenter.json");
         fs::write(&file, json!({"objects": objects, "binds": binds}).to_string()).unwrap();

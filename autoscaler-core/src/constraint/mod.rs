@@ -130,7 +130,7 @@ pub(crate) struct Counters {
 
 /// Domains in which a node could be added, for each spread constraint of the pods that could use the node.
 #[derive(Clone, Debug, Default)]
-struct Possible {
+pub(crate) struct Possible {
     /// By class: the place of the constraint in the pod, and the domain.
     of_class: Vec<Vec<(u32, u32)>>,
     /// In the order in which they were added.
@@ -144,6 +144,10 @@ struct BinEntry {
     /// By topology; empty for a node of the snapshot, whose domains the rules know.
     domains: Box<[Option<u32>]>,
 }
+
+/// Pods that are not on a node yet, and for which room is kept on it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Beside<'a>(pub(crate) &'a [ClassId]);
 
 // === impl Rules ===
 
@@ -183,6 +187,13 @@ impl Rules {
                 topology.is_some_and(|topology| !per_host(topology))
             })
         })
+    }
+
+    /// Whether a pod of this class is to be spread, or `None` when no spread constraint counts it either.
+    pub(crate) fn spread_of(&self, class: ClassId) -> Option<bool> {
+        let rules = self.class(class)?;
+        let is_spread = !rules.spread.is_empty();
+        (is_spread || !rules.spreads.is_empty()).then_some(is_spread)
     }
 
     /// Whether anything here concerns pods of this class beyond their ports and volumes.
@@ -339,14 +350,31 @@ impl Counters {
         }
     }
 
-    /// Why `PodTopologySpread` or `InterPodAffinity` keeps a pod of this class from a node.
-    pub(crate) fn misfit(&self, rules: &Rules, class: ClassId, bin: usize, view: &NodeView<'_>) -> Option<Misfit> {
+    /// Takes all of them out, for [`Self::restore_possible_domains`].
+    pub(crate) fn take_possible_domains(&mut self) -> Possible {
+        std::mem::take(&mut self.possible)
+    }
+
+    pub(crate) fn restore_possible_domains(&mut self, possible: Possible) {
+        self.possible = possible;
+    }
+
+    /// Why `PodTopologySpread` or `InterPodAffinity` keeps a pod of this class from a node, beside pods for which room is
+    /// kept on this node, which no other node hears of.
+    pub(crate) fn misfit(
+        &self,
+        rules: &Rules,
+        class: ClassId,
+        bin: usize,
+        view: &NodeView<'_>,
+        beside: Beside<'_>,
+    ) -> Option<Misfit> {
         let id = class;
         let class = rules.class(id)?;
-        self.spread_misfit(rules, id, class, bin, view)
-            .or_else(|| self.affinity_misfit(rules, class, bin))
-            .or_else(|| self.repulsion(rules, &class.anti_affinity, bin, view))
-            .or_else(|| self.existing_repulsion(rules, &class.repelled_by, bin, view))
+        self.spread_misfit(rules, id, class, bin, view, beside)
+            .or_else(|| self.affinity_misfit(rules, class, bin, beside))
+            .or_else(|| self.repulsion(rules, &class.anti_affinity, bin, view, beside))
+            .or_else(|| self.existing_repulsion(rules, &class.repelled_by, bin, view, beside))
     }
 
     /// Whether a pod of this class counts the same on both nodes, for everything that does not tell hosts apart.
@@ -373,6 +401,22 @@ impl Counters {
         })
     }
 
+    /// Whether a pod of this class would go to a domain with the fewest pods, for every spread rule that counts it.
+    pub(crate) fn is_even(&self, rules: &Rules, class: ClassId, bin: usize) -> bool {
+        let Some(class) = rules.class(class) else { return true };
+        class.spreads.iter().all(|index| {
+            let is_least = |rule: &SpreadRule| {
+                let domain = self.domain(rules, rule.topology, bin);
+                let counter = self.spreads.get(*index as usize);
+                counter.zip(domain).is_none_or(|(counter, domain)| {
+                    counter.pods(domain) <= counter.minimum(0, std::iter::empty(), (domain, 0))
+                })
+            };
+            let rule = rules.spreads.get(*index as usize);
+            rule.is_none_or(|rule| !self.is_counted(rule, *index, bin) || is_least(rule))
+        })
+    }
+
     /// Whether `InterPodAffinity` looks at where pods are for this class: it has a term, or a term of a pod that is there
     /// means it.
     pub(crate) fn looks_at_pods(&self, rules: &Rules, class: ClassId) -> bool {
@@ -389,6 +433,7 @@ impl Counters {
         class: &ClassRules,
         bin: usize,
         view: &NodeView<'_>,
+        beside: Beside<'_>,
     ) -> Option<Misfit> {
         let possible = self.possible.of(id);
         (0..).zip(&class.spread).find_map(|(index, check)| {
@@ -399,7 +444,9 @@ impl Counters {
             };
             let counter = self.spreads.get(check.rule as usize)?;
             let possible = possible.iter().filter(|of| of.0 == index).map(|of| of.1);
-            let (pods, minimum) = (counter.pods(domain), counter.minimum(check.min_domains, possible));
+            let kept = beside.spread(rules, check.rule, |rule| self.is_counted(rule, check.rule, bin));
+            let pods = counter.pods(domain).saturating_add(kept);
+            let minimum = counter.minimum(check.min_domains, possible, (domain, kept));
             let skew = i64::from(pods) + i64::from(check.own) - i64::from(minimum);
             (i64::from(check.max_skew) < skew).then(|| Misfit::Spread {
                 key,
@@ -412,7 +459,7 @@ impl Counters {
         })
     }
 
-    fn affinity_misfit(&self, rules: &Rules, class: &ClassRules, bin: usize) -> Option<Misfit> {
+    fn affinity_misfit(&self, rules: &Rules, class: &ClassRules, bin: usize, beside: Beside<'_>) -> Option<Misfit> {
         let mut unmet = None;
         let mut first = class.first_may_come;
         for index in class.affinity.iter().copied() {
@@ -428,17 +475,26 @@ impl Counters {
             let Some(domain) = self.domain(rules, *topology, bin) else {
                 return Some(Misfit::PodAffinityKeyMissing { key });
             };
-            if tally.count(domain) == 0 && unmet.is_none() {
+            let kept = beside.tally(rules, index);
+            if tally.count(domain) == 0 && kept == 0 && unmet.is_none() {
                 unmet = Some(Misfit::PodAffinity { key });
             }
-            first &= tally.total() == 0;
+            first &= tally.total() == 0 && kept == 0;
         }
         unmet.filter(|_| !first)
     }
 
     /// The first of the pod's own anti-affinity terms that keeps it away.
-    fn repulsion(&self, rules: &Rules, tallies: &[u32], bin: usize, view: &NodeView<'_>) -> Option<Misfit> {
-        let (topology, pods) = tallies.iter().find_map(|tally| self.repelling(rules, *tally, bin))?;
+    fn repulsion(
+        &self,
+        rules: &Rules,
+        tallies: &[u32],
+        bin: usize,
+        view: &NodeView<'_>,
+        beside: Beside<'_>,
+    ) -> Option<Misfit> {
+        let mut tallies = tallies.iter();
+        let (topology, pods) = tallies.find_map(|tally| self.repelling(rules, *tally, bin, beside))?;
         let key = topology.key;
         let domain = view.labels.get(key).unwrap_or_default();
         Some(Misfit::PodAntiAffinity { key, domain, pods })
@@ -446,8 +502,16 @@ impl Counters {
 
     /// The terms of existing pods have no order of their own: of several that keep the pod away the one counts whose
     /// topology key is the first by name, then the one of the most pods.
-    fn existing_repulsion(&self, rules: &Rules, tallies: &[u32], bin: usize, view: &NodeView<'_>) -> Option<Misfit> {
-        let repelling = tallies.iter().filter_map(|tally| self.repelling(rules, *tally, bin));
+    fn existing_repulsion(
+        &self,
+        rules: &Rules,
+        tallies: &[u32],
+        bin: usize,
+        view: &NodeView<'_>,
+        beside: Beside<'_>,
+    ) -> Option<Misfit> {
+        let tallies = tallies.iter();
+        let repelling = tallies.filter_map(|tally| self.repelling(rules, *tally, bin, beside));
         let (topology, pods) = repelling.min_by_key(|(topology, pods)| (topology.rank, Reverse(*pods)))?;
         let key = topology.key;
         let domain = view.labels.get(key).unwrap_or_default();
@@ -455,10 +519,17 @@ impl Counters {
     }
 
     /// The topology of a tally with the pods that it counts in the domain of a node, when there are any.
-    fn repelling<'r>(&self, rules: &'r Rules, tally: u32, bin: usize) -> Option<(&'r Topology, u32)> {
+    fn repelling<'r>(
+        &self,
+        rules: &'r Rules,
+        tally: u32,
+        bin: usize,
+        beside: Beside<'_>,
+    ) -> Option<(&'r Topology, u32)> {
         let topology = *rules.tallies.get(tally as usize)?;
         let domain = self.domain(rules, topology, bin)?;
         let pods = self.tallies.get(tally as usize)?.count(domain);
+        let pods = pods.saturating_add(beside.tally(rules, tally));
         let topology = rules.topologies.get(topology)?;
         (0 < pods).then_some((topology, pods))
     }
@@ -572,6 +643,26 @@ impl Counters {
                 change_spread(Arc::make_mut(counter), domain);
             }
         }
+    }
+}
+
+impl Beside<'_> {
+    /// How many of them a tally counts.
+    fn tally(self, rules: &Rules, tally: u32) -> u32 {
+        self.count(rules, |class| class.tallies.contains(&tally))
+    }
+
+    /// How many of them a spread rule counts, if it looks at their node.
+    fn spread(self, rules: &Rules, index: u32, looks: impl FnOnce(&SpreadRule) -> bool) -> u32 {
+        let count = self.count(rules, |class| class.spreads.contains(&index));
+        let rule = rules.spreads.get(index as usize);
+        if count != 0 && rule.is_some_and(looks) { count } else { 0 }
+    }
+
+    fn count(self, rules: &Rules, is_counted: impl Fn(&ClassRules) -> bool) -> u32 {
+        let classes = self.0.iter().filter_map(|class| rules.class(*class));
+        let count = classes.filter(|class| is_counted(class)).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 }
 

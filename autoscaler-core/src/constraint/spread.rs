@@ -49,8 +49,9 @@ impl SpreadCounter {
         self.domains.get(domain as usize).map_or(0, |domain| domain.pods)
     }
 
-    /// The number that the skew is counted from, when these domains count even while they have no nodes.
-    pub(crate) fn minimum(&self, min_domains: i32, possible: impl Iterator<Item = u32>) -> u32 {
+    /// The number that the skew is counted from, when these domains count even while they have no nodes, and one domain
+    /// with nodes has some pods more than were counted.
+    pub(crate) fn minimum(&self, min_domains: i32, possible: impl Iterator<Item = u32>, more: (u32, u32)) -> u32 {
         let without_nodes = |domain: &u32| {
             self.domains
                 .get(*domain as usize)
@@ -65,8 +66,23 @@ impl SpreadCounter {
         if i64::from(populated) < i64::from(min_domains) || populated == 0 {
             return 0;
         }
-        let of_populated = (0 < self.populated).then(|| u32::try_from(self.fewest).unwrap_or(u32::MAX));
-        fewest.into_iter().chain(of_populated).min().unwrap_or(0)
+        fewest.into_iter().chain(self.fewest_with(more)).min().unwrap_or(0)
+    }
+
+    /// The fewest pods of a domain with nodes, when one of them has some more than were counted.
+    fn fewest_with(&self, (domain, more): (u32, u32)) -> Option<u32> {
+        let narrow = |pods: usize| u32::try_from(pods).unwrap_or(u32::MAX);
+        if self.populated == 0 {
+            return None;
+        }
+        let own = self.pods(domain);
+        let is_only = self.by_pods.get(self.fewest) == Some(&1) && own as usize == self.fewest;
+        if more == 0 || !is_only {
+            return Some(narrow(self.fewest));
+        }
+        let others = self.by_pods.iter().enumerate().skip(self.fewest + 1);
+        let next = others.filter(|(_, domains)| 0 < **domains).map(|(pods, _)| narrow(pods));
+        Some(next.take(1).fold(own.saturating_add(more), u32::min))
     }
 
     pub(crate) fn add_pod(&mut self, domain: u32) {
@@ -158,24 +174,24 @@ mod tests {
     #[test]
     fn without_enough_domains_the_minimum_is_zero() {
         let mut counter = SpreadCounter::default();
-        assert_eq!(counter.minimum(1, std::iter::empty()), 0);
+        assert_eq!(counter.minimum(1, std::iter::empty(), (0, 0)), 0);
         counter.add_node(0);
         counter.add_pod(0);
         counter.add_pod(0);
         assert_eq!(
             (
-                counter.minimum(1, std::iter::empty()),
-                counter.minimum(2, std::iter::empty())
+                counter.minimum(1, std::iter::empty(), (0, 0)),
+                counter.minimum(2, std::iter::empty(), (0, 0))
             ),
             (2, 0)
         );
         counter.add_node(1);
-        assert_eq!(counter.minimum(2, std::iter::empty()), 0);
+        assert_eq!(counter.minimum(2, std::iter::empty(), (0, 0)), 0);
         counter.add_pod(1);
-        assert_eq!(counter.minimum(2, std::iter::empty()), 1);
+        assert_eq!(counter.minimum(2, std::iter::empty(), (0, 0)), 1);
         counter.subtract_node(1);
         assert_eq!(
-            counter.minimum(1, std::iter::empty()),
+            counter.minimum(1, std::iter::empty(), (0, 0)),
             2,
             "a domain without nodes is none"
         );
@@ -197,7 +213,16 @@ mod tests {
                 }
                 let populated = model.iter().filter(|(_, nodes)| 0 < *nodes);
                 let expected = populated.clone().map(|(pods, _)| *pods).min().unwrap_or(0);
-                assert_eq!(counter.minimum(1, std::iter::empty()), expected);
+                assert_eq!(counter.minimum(1, std::iter::empty(), (0, 0)), expected);
+                for (domain, _) in (0..).zip(&model).filter(|(_, (_, nodes))| 0 < *nodes) {
+                    let mut more = counter.clone();
+                    more.add_pod(domain);
+                    more.add_pod(domain);
+                    assert_eq!(
+                        counter.minimum(1, std::iter::empty(), (domain, 2)),
+                        more.minimum(1, std::iter::empty(), (0, 0))
+                    );
+                }
                 assert_eq!(counter.populated as usize, populated.count());
             }
         }

@@ -332,7 +332,8 @@ impl Packing<'_, '_> {
         false
     }
 
-    fn drop_empty(&mut self, from: usize) {
+    /// Leaves out new nodes without pods, from this spot on.
+    pub(super) fn drop_empty(&mut self, from: usize) {
         for spot in from..self.spots.len() {
             if self
                 .spots

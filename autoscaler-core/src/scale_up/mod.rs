@@ -3,8 +3,10 @@
 //!
 //! The steps are here, in order. Who asks is in `demand`, pods by kind in `kinds`, the state of a packing in `packing`,
 //! the choice of the next node in `buy` by the prices of `bound`, what makes a complete packing cheaper in `improve`, what
-//! groups want beside pods in `top_up`, and the words for those left over in `reasons`.
+//! groups want beside pods in `top_up`, whether all of it can be carried out in `binding`, and the words for those left
+//! over in `reasons`.
 
+mod binding;
 mod bound;
 mod buy;
 mod demand;
@@ -44,6 +46,8 @@ pub(crate) struct ScaleUp {
     pub creations: Vec<Creation>,
     /// Every pod without a node that has not ended, by namespace and name.
     pub pods: Vec<PodReport>,
+    /// As in [`Plan`](crate::plan::Plan).
+    pub binding_order: Vec<PodId>,
     /// Of the pods that ask for a node, those that fit existing nodes too, the first of each class.
     pub asking: Vec<PodId>,
     /// Groups that have a node to come or get one.
@@ -99,30 +103,38 @@ pub(crate) fn plan_creations(world: &mut World<'_>, options: &Options, now: Time
     let shapes = Shapes::new(&packing);
     let mut held = Vec::new();
     let start = packing.mark();
-    let mut least_price = packing.pack(&shapes);
-    while let Some(group) = packing.incomplete_group() {
-        held.push(packing.hold(group, start));
-        least_price = packing.pack(&shapes);
-    }
-    packing.improve(&shapes);
-    // What was saved may be what pods are left for.
-    for _ in 0..ROUNDS {
-        let left = packing.left();
-        packing.buy_all(&shapes, Aim::Chain);
-        if left == packing.left() {
-            break;
+    let least_price = loop {
+        let least_price = packing.pack(&shapes);
+        if let Some(group) = packing.incomplete_group() {
+            held.push(packing.hold(group, start));
+            continue;
         }
         packing.improve(&shapes);
-    }
-    packing.top_up(now);
+        // What was saved may be what pods are left for.
+        for _ in 0..ROUNDS {
+            let left = packing.left();
+            packing.buy_all(&shapes, Aim::Chain);
+            if left == packing.left() {
+                break;
+            }
+            packing.improve(&shapes);
+        }
+        packing.make_bindable(&shapes, now);
+        match packing.incomplete_group() {
+            Some(group) => held.push(packing.hold(group, start)),
+            None => break least_price,
+        }
+    };
     // Scale-down asks where pods can go now.
     packing.world.remove_possible_domains();
+    let binding_order = packing.binding_order(&pending);
     let creations = packing.report(&pending, &mut reports, held);
     let growing = growing(snapshot, &creations);
     let templates = packing.offers.list.into_iter().filter_map(|offer| offer.template);
     ScaleUp {
         creations,
         pods: reports.into_iter().flatten().collect(),
+        binding_order,
         asking: of_each_class,
         growing,
         templates: templates.collect(),
@@ -503,6 +515,7 @@ impl Packing<'_, '_> {
         let mut creations = Vec::new();
         // What a pod lacks elsewhere depends on its size and look alone.
         let mut elsewhere: BTreeMap<(usize, usize), Arc<[PodReason]>> = BTreeMap::new();
+        let mut of_kinds: Vec<Option<Arc<[PodReason]>>> = vec![None; self.kinds.list.len()];
         for spot in std::mem::take(&mut self.spots).into_iter().filter(|spot| spot.open) {
             let offer = match spot.stands_for {
                 StandsFor::Existing(destination) => {
@@ -522,8 +535,12 @@ impl Packing<'_, '_> {
             let mut positions = Vec::with_capacity(spot.pods.len());
             for placed in spot.pods {
                 let kind = placed.kind as usize;
-                let alike = self.kinds.list.get(kind).map_or((0, 0), |kind| (kind.size, kind.look));
-                let reasons = elsewhere.entry(alike).or_insert_with(|| self.why_elsewhere(kind));
+                let Some(of_kind) = of_kinds.get_mut(kind) else { continue };
+                let reasons = of_kind.get_or_insert_with(|| {
+                    let alike = self.kinds.list.get(kind).map_or((0, 0), |kind| (kind.size, kind.look));
+                    let reasons = elsewhere.entry(alike).or_insert_with(|| self.why_elsewhere(kind));
+                    Arc::clone(reasons)
+                });
                 tell(placed.position, PodVerdict::TriggersScaleUp(creations.len()), reasons);
                 positions.push(placed.position);
             }

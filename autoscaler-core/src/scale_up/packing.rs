@@ -7,6 +7,7 @@ use crate::{
     options::{Limits, Offers},
     plan::Destination,
     scale_up::{
+        binding::Bound,
         buy::Solved,
         kinds::{Kinds, Position, fits, times},
     },
@@ -14,7 +15,7 @@ use crate::{
     template::Template,
     world::{BinId, Mark as WorldMark, World},
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A node that pods are put on.
 #[derive(Clone, Debug)]
@@ -88,6 +89,8 @@ pub(super) struct Packing<'w, 's> {
     pub(super) turned: bool,
     /// Kinds that are served before others of their priority.
     pub(super) first: Vec<bool>,
+    /// An order in which the constrained pods of the packing can be bound, once it was looked for.
+    pub(super) bound: Vec<Bound>,
     /// Whether [`Self::passed`], [`Self::refused`] and [`Self::of_size`] are behind the times.
     stale: bool,
     /// Kinds with pods that wait, by size.
@@ -117,6 +120,7 @@ impl<'w, 's> Packing<'w, 's> {
             world,
             snapshot,
             first: vec![false; kinds.list.len()],
+            bound: Vec::new(),
             waiting: kinds.list.iter().map(|kind| narrow(kind.waiting.len())).collect(),
             roomy: vec![Roomy::default(); kinds.sizes.len()],
             passed: vec![0; kinds.list.len()],
@@ -300,6 +304,22 @@ impl<'w, 's> Packing<'w, 's> {
             world: self.world.mark(),
             steps: self.steps.len(),
         }
+    }
+
+    /// The kind and spot of every pod that was placed since the mark, in this order, if none was taken off since.
+    pub(super) fn placed_since(&self, mark: Mark) -> Vec<(u32, u32)> {
+        let mut placed = Vec::new();
+        let mut seen: BTreeMap<u32, usize> = BTreeMap::new();
+        for step in self.steps.get(mark.steps..).unwrap_or_default().iter().rev() {
+            let Step::Placed(spot, count) = *step else { continue };
+            let pods = self.spots.get(spot as usize).map_or(&[][..], |spot| &spot.pods);
+            let seen = seen.entry(spot).or_default();
+            let newest = pods.iter().rev().skip(*seen).take(count as usize);
+            placed.extend(newest.map(|pod| (pod.kind, spot)));
+            *seen += count as usize;
+        }
+        placed.reverse();
+        placed
     }
 
     /// Undoes everything since the mark.
@@ -500,9 +520,11 @@ impl<'w, 's> Packing<'w, 's> {
 
     /// A pod of this class that does not ask takes room on a node.
     pub(super) fn occupy(&mut self, class: ClassId, node: NodeId) {
-        self.world.place(class, BinId::from(node));
         let stands_for = StandsFor::Existing(Destination::Node(node));
-        if let Some(spot) = self.spots.iter().position(|spot| spot.stands_for == stands_for) {
+        let spot = self.spots.iter().position(|spot| spot.stands_for == stands_for);
+        let bin = spot.and_then(|spot| self.spots.get(spot)).map(|spot| spot.bin);
+        self.world.reserve(class, bin.unwrap_or(BinId::from(node)));
+        if let Some(spot) = spot {
             self.change_free(spot, class, -1);
             self.steps.push(Step::Occupied(narrow(spot), class));
         }

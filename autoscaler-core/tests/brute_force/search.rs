@@ -28,11 +28,14 @@ pub(crate) fn optimum(model: &Model, most_steps: u64) -> Option<Optimum> {
     search.best.filter(|_| search.steps < most_steps)
 }
 
+/// So many steps at most are made to find an order of binding for one solution.
+const LEAF_STEPS: u64 = 20_000;
+
 /// How many pods of each class go to each node: those of the model, then new ones.
 pub(crate) type Assignment = Vec<Vec<usize>>;
 
-/// Whether the pods can be bound as assigned, in some order; `None` when that takes too many steps to say. New nodes
-/// appear one by one, each with its first pod.
+/// Whether the pods can be bound as assigned, in some order, once all new nodes are there; `None` when that takes too many
+/// steps to say.
 pub(crate) fn can_be_bound(
     model: &Model,
     new_hosts: &[Host],
@@ -42,10 +45,8 @@ pub(crate) fn can_be_bound(
     let classes = 0..model.classes.len();
     let mut binding = Binding {
         model,
-        new_hosts,
         tangled: classes.map(|class| model.depends_on_order(class)).collect(),
-        hosts: model.hosts.clone(),
-        appeared: Vec::new(),
+        hosts: model.hosts.iter().chain(new_hosts).cloned().collect(),
         left: assignment.clone(),
         visited: BTreeSet::new(),
         last: 0,
@@ -166,6 +167,9 @@ impl<'m> Search<'m> {
             return;
         }
         let Some(class) = self.plain.get(index).copied() else {
+            if !self.can_be_bound() {
+                return;
+            }
             let nodes = self.templates.iter().zip(&self.hosts).map(|(template, host)| {
                 let pods = host.pods.iter().map(|pods| usize::from(*pods)).collect();
                 (*template, pods)
@@ -239,6 +243,27 @@ impl<'m> Search<'m> {
             self.cluster_room += 1;
             self.price -= of.price;
         }
+    }
+
+    /// Whether the pods can be bound when all new nodes are there. Until here these came one by one.
+    fn can_be_bound(&mut self) -> bool {
+        if self.tangled.is_empty() {
+            return true;
+        }
+        let model = self.model;
+        let before = |at: usize| match self.templates[at] {
+            Some(template) => &model.templates[template].host,
+            None => &model.hosts[at],
+        };
+        let new_hosts: Vec<Host> = (model.hosts.len()..self.hosts.len())
+            .map(|at| before(at).clone())
+            .collect();
+        let of_host = |(at, host): (usize, &Host)| {
+            let pods = host.pods.iter().zip(&before(at).pods);
+            pods.map(|(pods, before)| usize::from(pods - before)).collect()
+        };
+        let assignment: Assignment = self.hosts.iter().enumerate().map(of_host).collect();
+        can_be_bound(model, &new_hosts, &assignment, LEAF_STEPS) != Some(false)
     }
 
     /// Whether no new node before this one looks the same.
@@ -322,11 +347,8 @@ impl<'m> Search<'m> {
 
 struct Binding<'m> {
     model: &'m Model,
-    new_hosts: &'m [Host],
     tangled: Vec<bool>,
     hosts: Vec<Host>,
-    /// New nodes that are there, in the order of `hosts`.
-    appeared: Vec<usize>,
     left: Assignment,
     visited: BTreeSet<Vec<usize>>,
     /// The node that got a pod last. The next one is tried first, as pods that are spread fit best in turns.
@@ -346,20 +368,14 @@ impl Binding<'_> {
         if self.most_steps <= self.steps || !self.visited.insert(self.left.concat()) {
             return false;
         }
-        // A pod at which nobody looks never is in the way of another one by being early, unless its node is new.
+        // A pod at which nobody looks never is in the way of another one by being early.
         for (target, class) in self.waiting(false) {
-            if self
-                .host(target)
-                .is_some_and(|at| self.model.fits(&self.hosts, class, at, Domains::Present))
-            {
+            if self.model.fits(&self.hosts, class, target, Domains::Present) {
                 return self.step(target, class);
             }
         }
-        let (tangled, plain) = (self.waiting(true), self.waiting(false));
-        tangled
-            .into_iter()
-            .chain(plain)
-            .any(|(target, class)| self.step(target, class))
+        let mut tangled = self.waiting(true).into_iter();
+        tangled.any(|(target, class)| self.step(target, class))
     }
 
     /// Nodes and classes of pods that are left, beginning behind the last node.
@@ -372,41 +388,18 @@ impl Binding<'_> {
         turns.flat_map(of_target).filter(waits).collect()
     }
 
-    fn host(&self, target: usize) -> Option<usize> {
-        let existing = self.model.hosts.len();
-        match target.checked_sub(existing) {
-            None => Some(target),
-            Some(new) => self
-                .appeared
-                .iter()
-                .position(|other| *other == new)
-                .map(|index| existing + index),
-        }
-    }
-
     /// Binds one pod and then the others.
-    fn step(&mut self, target: usize, class: usize) -> bool {
-        let known = self.host(target);
-        let at = known.unwrap_or_else(|| {
-            let new = target - self.model.hosts.len();
-            self.hosts.push(self.new_hosts[new].clone());
-            self.appeared.push(new);
-            self.hosts.len() - 1
-        });
-        let mut done = false;
-        if self.model.fits(&self.hosts, class, at, Domains::Present) {
-            let last = std::mem::replace(&mut self.last, target);
-            self.hosts[at].take(class, &self.model.classes[class]);
-            self.left[target][class] -= 1;
-            done = self.bind();
-            self.left[target][class] += 1;
-            self.hosts[at].give_back(class, &self.model.classes[class]);
-            self.last = last;
+    fn step(&mut self, at: usize, class: usize) -> bool {
+        if !self.model.fits(&self.hosts, class, at, Domains::Present) {
+            return false;
         }
-        if known.is_none() {
-            self.hosts.pop();
-            self.appeared.pop();
-        }
+        let last = std::mem::replace(&mut self.last, at);
+        self.hosts[at].take(class, &self.model.classes[class]);
+        self.left[at][class] -= 1;
+        let done = self.bind();
+        self.left[at][class] += 1;
+        self.hosts[at].give_back(class, &self.model.classes[class]);
+        self.last = last;
         done
     }
 }
@@ -421,7 +414,12 @@ mod tests {
 
     /// Every sequence of every choice, with nothing left out: pods by priority and the negative price, the higher the better.
     fn all_choices(search: &mut Search<'_>) -> (Vec<usize>, i64) {
-        let mut best = (search.placed(), -search.price);
+        let nothing = vec![0; search.priorities.len()];
+        let mut best = if search.can_be_bound() {
+            (search.placed(), -search.price)
+        } else {
+            (nothing, i64::MIN)
+        };
         for class in 0..search.remaining.len() {
             if search.remaining[class] == 0 {
                 continue;

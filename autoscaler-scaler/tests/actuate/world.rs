@@ -191,7 +191,7 @@ impl World {
     /// Plans so many new nodes, and has the actuator begin.
     pub(crate) async fn begin_creations(&self, count: usize) {
         let cluster = self.index.cluster();
-        let snapshot = cluster.snapshot(&[], None);
+        let snapshot = self.index.snapshot();
         let creation = Creation {
             group: snapshot.group_ids().next().unwrap(),
             offering: OfferingId::new("small"),
@@ -212,7 +212,7 @@ impl World {
     /// Plans the removal of a node, its pods moving to `to`, and has the actuator begin.
     pub(crate) async fn begin_removal(&self, node: &str, to: &str) {
         let cluster = self.index.cluster();
-        let snapshot = cluster.snapshot(&[], None);
+        let snapshot = self.index.snapshot();
         let id = |name: &str| -> NodeId {
             snapshot
                 .node_ids()
@@ -252,6 +252,7 @@ impl World {
             removals: vec![],
             pods: vec![],
             nodes: vec![],
+            binding_order: vec![],
         }
     }
 

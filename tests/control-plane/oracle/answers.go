@@ -58,7 +58,7 @@ func (s *scheduler) judge(ctx context.Context, pod *v1.Pod) (podAnswer, error) {
 }
 
 // bindAll binds pods one after another, each only when all plugins accept it at that moment, and answers which could
-// not be bound.
+// not be bound. The order that is asked for is the first that is tried.
 //
 // Those that are refused are tried again as long as others are bound, since what is bound can make room: affinity wants
 // the other pod first, and a spread constraint the emptier domains. What is bound can also take room away, from pods that
@@ -73,13 +73,17 @@ func bindAll(plugins *profile, objects *objects, binds []binding) ([]refusal, er
 	order := slices.Clone(binds)
 	var best []refusal
 	for attempt := range orders {
-		slices.SortStableFunc(order, func(one, other binding) int { return turn[one.Pod] - turn[other.Pod] })
+		if 0 < attempt {
+			slices.SortStableFunc(order, func(one, other binding) int { return turn[one.Pod] - turn[other.Pod] })
+		}
 		left, err := bindInOrder(plugins, objects, order)
 		if err != nil {
 			return nil, err
 		}
-		for _, refusal := range left {
-			turn[refusal.Pod] = 0
+		if 0 < attempt {
+			for _, refusal := range left {
+				turn[refusal.Pod] = 0
+			}
 		}
 		if 0 < len(left) {
 			left, err = bindFromEnd(plugins, objects, binds, left)
