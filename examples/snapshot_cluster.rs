@@ -43,7 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         () = watches.synced() => {}
     }
 
-    let snapshot = index.cluster().snapshot(&[], None);
+    let snapshot = index.snapshot();
     for node in &snapshot.nodes {
         println!(
             "{}: {} millicores, Ready: {}",

@@ -163,11 +163,12 @@ async fn run_loop(
         () = watches.synced() => health.set_synced(true),
         () = stop.cancelled() => return,
     }
+    index.set_own_node(settings.own_node);
     let events = Events::new(clients.write.clone(), &settings.identity);
     let recorder = Mutex::new(Recorder::default());
     let observer: Observer = {
         let (health, also) = (health.clone(), settings.observer);
-        let learn = teacher(settings.explainer, &index, &settings.own_node, &settings.clock);
+        let learn = teacher(settings.explainer, &index, &settings.clock);
         Arc::new(move |progress| {
             health.tick();
             learn(progress);
@@ -185,13 +186,11 @@ async fn run_loop(
         index.clone(),
         events.clone(),
         ActuatorSettings {
-            own_node: settings.own_node.clone(),
             list_interval: settings.list_interval,
             ..ActuatorSettings::new(settings.cluster, seed)
         },
     );
     let loop_settings = LoopSettings {
-        own_node: settings.own_node,
         dry_run: settings.dry_run,
         scan_interval: settings.scan_interval,
         batch_idle: settings.batch_idle,
@@ -212,22 +211,13 @@ async fn run_loop(
     .await;
 }
 
-/// Tells the explainer what decisions are made from. Only the offerings are news: it reads the index itself.
-fn teacher(
-    explainer: Explainer,
-    index: &Index,
-    own_node: &Option<String>,
-    clock: &Clock,
-) -> impl Fn(&Progress<'_>) + Send + Sync + use<> {
-    let (index, own_node, clock) = (index.clone(), own_node.clone(), Arc::clone(clock));
+/// Tells the explainer, with the first decision, what decisions are made from.
+fn teacher(explainer: Explainer, index: &Index, clock: &Clock) -> impl Fn(&Progress<'_>) + Send + Sync + use<> {
+    let (index, clock) = (index.clone(), Arc::clone(clock));
     move |progress| {
-        if let Progress::Planned { snapshot, .. } = progress
-            && !explainer.has_offerings(&snapshot.offerings)
-        {
+        if matches!(progress, Progress::Planned { .. }) && !explainer.knows() {
             explainer.learn(Known {
                 index: index.clone(),
-                offerings: snapshot.offerings.clone(),
-                own_node: own_node.clone(),
                 clock: Arc::clone(&clock),
             });
         }

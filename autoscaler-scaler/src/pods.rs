@@ -13,7 +13,7 @@ use std::{
 
 use autoscaler_core::{
     plan::{Plan, PodReason, PodReport, PodVerdict},
-    snapshot::{GroupId, MachinePhase, Snapshot},
+    snapshot::{GroupId, MachinePhase, Snapshot, Uid},
 };
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
@@ -21,7 +21,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 
 use crate::{
     events::{Events, NOTE_LIMIT},
-    index::{Cluster, Key},
+    index::Key,
 };
 
 /// Events that are written with one decision at the most.
@@ -59,7 +59,7 @@ const MESSAGES: usize = 3;
 pub struct PodEvents {
     events: Events,
     /// By uid of the pod.
-    told: BTreeMap<String, Told>,
+    told: BTreeMap<Uid, Told>,
     /// What there was no room for.
     backlog: Vec<News>,
 }
@@ -77,7 +77,7 @@ struct Told {
 #[derive(Debug)]
 struct News {
     key: Key,
-    uid: String,
+    uid: Uid,
     told: Told,
     note: String,
 }
@@ -96,24 +96,24 @@ impl PodEvents {
     }
 
     /// Tells what is new about the pending pods of a plan.
-    pub async fn report(&mut self, cluster: &Cluster, snapshot: &Snapshot, plan: &Plan, now: Timestamp) {
+    pub async fn report(&mut self, snapshot: &Snapshot, plan: &Plan, now: Timestamp) {
         let mut still_pending = BTreeMap::new();
-        // What waited comes first. A pod that got its node meanwhile may still hear why.
+        // What waited comes first. A pod that got its node meanwhile may still hear why; one that is gone does not.
         let mut news: Vec<News> = std::mem::take(&mut self.backlog);
-        news.retain(|news| news.is_about_one_of(cluster));
-        let waiting: BTreeSet<String> = news.iter().map(|news| news.uid.clone()).collect();
+        let mut waiting: BTreeSet<Uid> = news.iter().map(|news| news.uid.clone()).collect();
+        if !waiting.is_empty() {
+            let pods = snapshot.pods.iter().map(|pod| &pod.uid);
+            waiting = pods.filter(|uid| waiting.contains(*uid)).cloned().collect();
+            news.retain(|news| waiting.contains(&news.uid));
+        }
         // Pods of one kind share their reasons, and a group that grows has one sentence for all its pods.
         let mut notes = Notes::new(snapshot, plan);
         for report in &plan.pods {
             let pod = snapshot.pod(report.pod);
-            let key = (snapshot.text(pod.namespace).to_owned(), pod.name.to_string());
-            let Some(manifest) = cluster.pods.get(&key) else {
-                continue;
-            };
-            let uid = manifest.metadata.uid.clone();
-            let last = self.told.get(&uid).copied();
+            let uid = &pod.uid;
+            let last = self.told.get(uid).copied();
             still_pending.extend(last.map(|last| (uid.clone(), last)));
-            let Some((reason, note)) = notes.of(report).filter(|_| !waiting.contains(&uid)) else {
+            let Some((reason, note)) = notes.of(report).filter(|_| !waiting.contains(uid)) else {
                 continue;
             };
             let told = Told {
@@ -122,6 +122,8 @@ impl PodEvents {
                 at: now,
             };
             if last.is_none_or(|last| told.is_due_after(last)) {
+                let key = (snapshot.text(pod.namespace).to_owned(), pod.name.to_string());
+                let uid = uid.clone();
                 news.push(News { key, uid, told, note });
             }
         }
@@ -186,15 +188,9 @@ impl News {
             kind: Some("Pod".to_owned()),
             namespace: Some(namespace),
             name: Some(name),
-            uid: Some(self.uid.clone()),
+            uid: Some(self.uid.to_string()),
             ..ObjectReference::default()
         }
-    }
-
-    /// Whether its pod is still there, and is not another one of the same name.
-    fn is_about_one_of(&self, cluster: &Cluster) -> bool {
-        let pod = cluster.pods.get(&self.key);
-        pod.is_some_and(|pod| pod.metadata.uid == self.uid)
     }
 }
 

@@ -9,7 +9,7 @@ use autoscaler_core::{
     check::{Violation, check},
     plan::Plan,
     planner::{self, Options},
-    provider::{CloudProvider, Offering},
+    provider::CloudProvider,
     snapshot::{Problem, Snapshot},
 };
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     actuate::{Actuator, TickReport},
     clients::Clients,
-    index::Index,
+    index::{Index, Reading},
     pods::PodEvents,
     status,
 };
@@ -33,8 +33,6 @@ pub type Observer = Arc<dyn Fn(&Progress<'_>) + Send + Sync>;
 /// How the loop runs.
 #[derive(Clone)]
 pub struct LoopSettings {
-    /// The node that this operator runs on.
-    pub own_node: Option<String>,
     /// Whether to plan and report without acting.
     pub dry_run: bool,
     /// How often to decide when nothing changes.
@@ -88,14 +86,9 @@ pub struct Loop {
     actuator: Actuator,
     pod_events: PodEvents,
     settings: LoopSettings,
-    offerings: Option<Offerings>,
+    offerings_read_at: Option<Instant>,
     /// What was wrong with the objects of the last decision.
     problems: Vec<Problem>,
-}
-
-struct Offerings {
-    list: Vec<Offering>,
-    read_at: Instant,
 }
 
 // === impl Loop ===
@@ -118,7 +111,7 @@ impl Loop {
             actuator,
             pod_events,
             settings,
-            offerings: None,
+            offerings_read_at: None,
             problems: Vec::new(),
         }
     }
@@ -172,14 +165,17 @@ impl Loop {
 
     /// Decides once and starts what was decided. Returns whether anything was started.
     async fn decide(&mut self) -> bool {
-        let Some(offerings) = self.offerings().await else {
+        if !self.know_offerings().await {
             // Without a catalogue nothing can be bought; what is under way goes on.
             return false;
-        };
+        }
         let now = (self.settings.clock)();
         let begun = Instant::now();
-        let cluster = self.index.cluster();
-        let snapshot = cluster.snapshot(&offerings, self.settings.own_node.as_deref());
+        let Some(Reading { cluster, snapshot }) = self.index.reading() else {
+            // The end of the list is a change, which leads back here.
+            tracing::debug!("a list is half taken in; the decision waits for its end");
+            return false;
+        };
         let plan = planner::plan(&snapshot, &Options::default(), now);
         let violations = check(&snapshot, &plan);
         (self.settings.observer)(&Progress::Planned {
@@ -200,7 +196,7 @@ impl Loop {
         if self.settings.dry_run {
             return false;
         }
-        self.pod_events.report(&cluster, &snapshot, &plan, now).await;
+        self.pod_events.report(&snapshot, &plan, now).await;
         for (operation, result) in [
             (
                 "record since when nodes are unneeded",
@@ -252,24 +248,19 @@ impl Loop {
         }
     }
 
-    /// The catalogue; an old one when a new one cannot be had.
-    async fn offerings(&mut self) -> Option<Vec<Offering>> {
-        let fresh = self
-            .offerings
-            .as_ref()
-            .is_some_and(|known| known.read_at.elapsed() < self.settings.offerings_interval);
-        if !fresh {
+    /// Whether the index has the catalogue; an old one when a new one cannot be had.
+    async fn know_offerings(&mut self) -> bool {
+        let interval = self.settings.offerings_interval;
+        if self.offerings_read_at.is_none_or(|at| interval <= at.elapsed()) {
             match self.provider.offerings().await {
                 Ok(list) => {
-                    self.offerings = Some(Offerings {
-                        list,
-                        read_at: Instant::now(),
-                    });
+                    self.index.set_offerings(list);
+                    self.offerings_read_at = Some(Instant::now());
                 }
                 Err(error) => self.problem("read the offerings", error.to_string()),
             }
         }
-        self.offerings.as_ref().map(|known| known.list.clone())
+        self.offerings_read_at.is_some()
     }
 
     fn problem(&self, operation: &'static str, message: String) {

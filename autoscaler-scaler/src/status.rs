@@ -43,7 +43,7 @@ pub async fn record_unneeded(
         if cluster
             .machines
             .get(&key)
-            .is_none_or(|machine| machine.object.status.is_none())
+            .is_none_or(|machine| machine.status.is_none())
         {
             continue;
         }

@@ -2,11 +2,7 @@
 //!
 //! Every object is decoded behind a guard: one that cannot be read is reported and left out, and the watch goes on.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Debug,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, fmt::Debug};
 
 use futures::{StreamExt, future};
 use kube::{
@@ -22,10 +18,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api,
-    index::{Cluster, Index, Key, Versioned, Watched, key_of},
+    api::{AutoscalerConfig, NodeGroup, VPSieNode},
+    index::{Index, Kept, key_of},
     view::{
-        Slim, SlimBudget, SlimClaim, SlimCsiNode, SlimDaemonSet, SlimNamespace, SlimNode, SlimPod, SlimPriorityClass,
+        SlimBudget, SlimClaim, SlimCsiNode, SlimDaemonSet, SlimNamespace, SlimNode, SlimPod, SlimPriorityClass,
         SlimStorageClass, SlimVolume,
     },
 };
@@ -60,19 +56,19 @@ pub struct Watches {
 
 /// Kinds that must have been listed before any decision.
 const KINDS: [&str; 13] = [
-    "Node",
-    "Pod",
-    "PodDisruptionBudget",
-    "DaemonSet",
-    "PriorityClass",
-    "PersistentVolume",
-    "PersistentVolumeClaim",
-    "StorageClass",
-    "CSINode",
-    "Namespace",
-    "NodeGroup",
-    "VPSieNode",
-    "AutoscalerConfig",
+    SlimNode::KIND,
+    SlimPod::KIND,
+    SlimBudget::KIND,
+    SlimDaemonSet::KIND,
+    SlimPriorityClass::KIND,
+    SlimVolume::KIND,
+    SlimClaim::KIND,
+    SlimStorageClass::KIND,
+    SlimCsiNode::KIND,
+    SlimNamespace::KIND,
+    NodeGroup::KIND,
+    VPSieNode::KIND,
+    AutoscalerConfig::KIND,
 ];
 
 // === impl Watches ===
@@ -107,158 +103,85 @@ impl Watches {
 
     /// Runs all watches until the token is cancelled.
     pub async fn run(&self, client: &Client, report: &(dyn Fn(WatchReport) + Send + Sync), stop: &CancellationToken) {
-        let all = future::join5(
-            self.slim::<SlimNode, String>(client, |cluster| &mut cluster.nodes, |key| key.1, report),
-            self.slim::<SlimPod, Key>(client, |cluster| &mut cluster.pods, |key| key, report),
-            self.slim::<SlimBudget, Key>(client, |cluster| &mut cluster.budgets, |key| key, report),
-            self.slim::<SlimDaemonSet, Key>(client, |cluster| &mut cluster.daemon_sets, |key| key, report),
-            self.slim::<SlimPriorityClass, Key>(client, |cluster| &mut cluster.priority_classes, |key| key, report),
+        let of_pods = future::join4(
+            self.follow::<SlimNode>(client, report),
+            self.follow::<SlimPod>(client, report),
+            self.follow::<SlimBudget>(client, report),
+            self.follow::<SlimDaemonSet>(client, report),
+        );
+        let of_storage = future::join4(
+            self.follow::<SlimVolume>(client, report),
+            self.follow::<SlimClaim>(client, report),
+            self.follow::<SlimStorageClass>(client, report),
+            self.follow::<SlimCsiNode>(client, report),
         );
         let others = future::join5(
-            self.slim::<SlimVolume, Key>(client, |cluster| &mut cluster.volumes, |key| key, report),
-            self.slim::<SlimClaim, Key>(client, |cluster| &mut cluster.claims, |key| key, report),
-            self.ours::<api::NodeGroup, _>(client, |cluster| &mut cluster.groups, report),
-            self.ours::<api::VPSieNode, _>(client, |cluster| &mut cluster.machines, report),
-            self.ours::<api::AutoscalerConfig, _>(client, |cluster| &mut cluster.configs, report),
-        );
-        let rest = future::join3(
-            self.slim::<SlimStorageClass, Key>(client, |cluster| &mut cluster.storage_classes, |key| key, report),
-            self.slim::<SlimCsiNode, Key>(client, |cluster| &mut cluster.csi_nodes, |key| key, report),
-            self.slim::<SlimNamespace, Key>(client, |cluster| &mut cluster.namespaces, |key| key, report),
+            self.follow::<SlimPriorityClass>(client, report),
+            self.follow::<SlimNamespace>(client, report),
+            self.follow::<NodeGroup>(client, report),
+            self.follow::<VPSieNode>(client, report),
+            self.follow::<AutoscalerConfig>(client, report),
         );
         tokio::select! {
             () = stop.cancelled() => {}
-            _ = future::join3(all, others, rest) => {}
+            _ = future::join3(of_pods, of_storage, others) => {}
         }
     }
 
-    /// Follows a built-in kind.
-    async fn slim<K, I>(
-        &self,
-        client: &Client,
-        field: impl Fn(&mut Cluster) -> &mut BTreeMap<I, Arc<K::View>> + Send,
-        id: impl Fn(Key) -> I + Send + Sync,
-        report: &(dyn Fn(WatchReport) + Send + Sync),
-    ) where
-        K: Slim + ResourceExt,
-        K::View: Versioned,
-        I: Ord + Send,
+    /// Follows a kind: what comes goes into the index at once.
+    async fn follow<K>(&self, client: &Client, report: &(dyn Fn(WatchReport) + Send + Sync))
+    where
+        K: Kept + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
-        self.follow::<K, I, K::View>(client, field, id, |object| Some(object.into_view()), report)
-            .await;
-    }
-
-    /// Follows a kind of ours.
-    async fn ours<K, V>(
-        &self,
-        client: &Client,
-        field: impl Fn(&mut Cluster) -> &mut BTreeMap<Key, Arc<Watched<K, V>>> + Send,
-        report: &(dyn Fn(WatchReport) + Send + Sync),
-    ) where
-        K: Resource<DynamicType = ()>
-            + ResourceExt
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + serde::Serialize
-            + Send
-            + Sync
-            + 'static,
-        V: DeserializeOwned + Send + Sync,
-        Watched<K, V>: Versioned,
-    {
-        self.follow::<K, Key, Watched<K, V>>(client, field, |key| key, Watched::new, report)
-            .await;
-    }
-
-    async fn follow<K, I, V>(
-        &self,
-        client: &Client,
-        field: impl Fn(&mut Cluster) -> &mut BTreeMap<I, Arc<V>> + Send,
-        id: impl Fn(Key) -> I + Send + Sync,
-        convert: impl Fn(K) -> Option<V> + Send + Sync,
-        report: &(dyn Fn(WatchReport) + Send + Sync),
-    ) where
-        K: Resource<DynamicType = ()> + ResourceExt + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-        I: Ord + Send,
-        V: Versioned + Send + Sync,
-    {
-        let name = K::kind(&()).into_owned();
-        let kind = KINDS.into_iter().find(|kind| *kind == name).unwrap_or("other");
-        let read = |guard: DeserializeGuard<K>| {
-            let key = key_of(&guard);
-            match guard.0 {
-                Ok(object) => convert(object).map(|value| (id(key), Arc::new(value))),
-                Err(invalid) => {
-                    let object = format!("{}/{}", key.0, key.1);
-                    report(WatchReport::Unreadable {
-                        kind,
-                        object,
-                        message: invalid.error,
-                    });
-                    None
-                }
-            }
-        };
         let api = Api::<DeserializeGuard<K>>::all(client.clone());
         let mut events = watcher::watcher(api, watcher::Config::default())
             .default_backoff()
             .boxed();
-        // What a relist has brought so far. It replaces the index's objects of this kind only when it is complete.
-        let mut relist: BTreeMap<I, Arc<V>> = BTreeMap::new();
-        let mut newest_at_init = 0;
+        // What was known when a list began and has not been on it so far.
+        let mut unlisted = BTreeSet::new();
         while let Some(event) = events.next().await {
             match event {
-                Ok(Event::Init) => {
-                    relist.clear();
-                    self.index.update(|cluster| {
-                        newest_at_init = field(cluster).values().map(|value| value.version()).max().unwrap_or(0);
-                    });
+                Ok(Event::Init) => unlisted = self.index.keys::<K>(),
+                Ok(Event::InitApply(object)) => {
+                    self.index.begin_list::<K>();
+                    unlisted.remove(&key_of(&object));
+                    self.take(object, report);
                 }
-                Ok(Event::InitApply(object)) => relist.extend(read(object)),
                 Ok(Event::InitDone) => {
-                    let mut complete = std::mem::take(&mut relist);
-                    self.index.update(|cluster| {
-                        let known = field(cluster);
-                        // Our own writes since the relist began are newer than the list.
-                        for (key, value) in std::mem::take(known) {
-                            let listed = complete.get(&key).map_or(0, |value| value.version());
-                            if newest_at_init < value.version() && listed < value.version() {
-                                complete.insert(key, value);
-                            }
-                        }
-                        *known = complete;
-                    });
+                    self.index.end_list::<K>(&std::mem::take(&mut unlisted));
                     self.synced.send_modify(|synced| {
-                        synced.insert(kind);
+                        synced.insert(K::KIND);
                     });
                 }
-                Ok(Event::Apply(object)) => {
-                    let key = id(key_of(&object));
-                    let read = read(object);
-                    self.index.update(|cluster| {
-                        let known = field(cluster);
-                        match read {
-                            // The watch may lag behind what our own writes returned.
-                            Some((key, value)) => {
-                                if known.get(&key).is_none_or(|old| old.version() <= value.version()) {
-                                    known.insert(key, value);
-                                }
-                            }
-                            // It was readable before and is not any more: what is known of it is no longer true.
-                            None => drop(known.remove(&key)),
-                        }
-                    });
-                }
-                Ok(Event::Delete(object)) => {
-                    let key = id(key_of(&object));
-                    self.index.update(|cluster| drop(field(cluster).remove(&key)));
-                }
+                Ok(Event::Apply(object)) => self.take(object, report),
+                Ok(Event::Delete(object)) => self.index.remove::<K>(&key_of(&object)),
                 Err(error) => report(WatchReport::Failed {
-                    kind,
+                    kind: K::KIND,
                     message: error.to_string(),
                 }),
             }
+        }
+    }
+
+    /// Takes an object in, or leaves it out when it cannot be read.
+    fn take<K: Kept>(&self, object: DeserializeGuard<K>, report: &(dyn Fn(WatchReport) + Send + Sync))
+    where
+        DeserializeGuard<K>: ResourceExt,
+    {
+        let key = key_of(&object);
+        let result = match object.0 {
+            Ok(object) => self.index.put(object),
+            Err(invalid) => {
+                self.index.leave_out::<K>(key.clone(), invalid.error.clone());
+                Err(invalid.error)
+            }
+        };
+        if let Err(message) = result {
+            report(WatchReport::Unreadable {
+                kind: K::KIND,
+                object: format!("{}/{}", key.0, key.1),
+                message,
+            });
         }
     }
 }

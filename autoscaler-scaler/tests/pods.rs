@@ -100,11 +100,11 @@ impl World {
             available: true,
             datacenter: None,
         }];
-        let cluster = self.index.cluster();
-        let snapshot = cluster.snapshot(&offerings, None);
+        self.index.set_offerings(offerings.into());
+        let snapshot = self.index.snapshot();
         let now = self.cluster.now();
         let plan = plan(&snapshot, &Options::default(), now);
-        self.told.report(&cluster, &snapshot, &plan, now).await;
+        self.told.report(&snapshot, &plan, now).await;
     }
 
     async fn events(&self) -> Vec<Event> {

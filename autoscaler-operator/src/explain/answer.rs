@@ -16,7 +16,6 @@ use std::{
 use autoscaler_core::{
     explain::{self, document::ExplanationDocument},
     planner::Options,
-    provider::Offering,
 };
 use autoscaler_scaler::{index::Index, run::Clock};
 use axum::{
@@ -46,10 +45,6 @@ pub struct Explainer {
 pub struct Known {
     /// The cluster.
     pub index: Index,
-    /// The offerings of the last decision.
-    pub offerings: Vec<Offering>,
-    /// The node that this operator runs on.
-    pub own_node: Option<String>,
     /// The time.
     pub clock: Clock,
 }
@@ -91,10 +86,7 @@ async fn pod(State(explainer): State<Explainer>, Query(query): Query<Vec<(String
 
 /// Content type and body.
 fn explain(known: &Known, request: &Request) -> Result<(&'static str, Vec<u8>), Refused> {
-    let snapshot = known
-        .index
-        .cluster()
-        .snapshot(&known.offerings, known.own_node.as_deref());
+    let snapshot = known.index.snapshot();
     let pods = select(&snapshot, &request.names).map_err(|message| Refused(StatusCode::NOT_FOUND, message))?;
     let explanation = explain::explain_pods(&snapshot, &pods, &Options::default(), (known.clock)());
     let document = ExplanationDocument::new(&snapshot, &explanation);
@@ -126,10 +118,10 @@ impl Explainer {
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(known));
     }
 
-    /// Whether this is what the offerings are known to be.
+    /// Whether there is anything to explain from.
     #[must_use]
-    pub fn has_offerings(&self, offerings: &[Offering]) -> bool {
-        self.known().is_some_and(|known| known.offerings == offerings)
+    pub fn knows(&self) -> bool {
+        self.known().is_some()
     }
 
     fn known(&self) -> Option<Arc<Known>> {
@@ -140,16 +132,14 @@ impl Explainer {
 impl fmt::Debug for Explainer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Explainer")
-            .field("knows", &self.known().is_some())
+            .field("knows", &self.knows())
             .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Known")
-            .field("own_node", &self.own_node)
-            .finish_non_exhaustive()
+        f.debug_struct("Known").finish_non_exhaustive()
     }
 }
 

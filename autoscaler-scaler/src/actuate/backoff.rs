@@ -65,7 +65,7 @@ impl Actuator {
         let anything = !by_group.is_empty();
         for (key, setbacks) in by_group {
             if let Some(group) = cluster.groups.get(&key) {
-                self.record_of_group(&group.object, &key, setbacks.into_values().collect(), report)
+                self.record_of_group(group, &key, setbacks.into_values().collect(), report)
                     .await;
             }
         }
@@ -100,10 +100,9 @@ impl Actuator {
 
 /// VPSieNodes that failed on their way to a Ready node and whose failure no back-off counts yet.
 fn failed_nodes(cluster: &Cluster, now: Timestamp) -> impl Iterator<Item = Setback> {
-    let machines = cluster.machines.values().map(|machine| &machine.object);
-    machines.filter_map(move |machine| {
+    cluster.machines.values().filter_map(move |machine| {
         let failure = failure(machine).filter(|failure| now.duration_since(failure.at) <= MEMORY)?;
-        let group = cluster.groups.get(&failure.group).map(|group| &group.object)?;
+        let group = cluster.groups.get(&failure.group)?;
         let known = |backoff: &ScaleUpBackoff| {
             backoff.offering == failure.offering
                 && backoff.last_failure.as_ref().is_some_and(|time| failure.at <= time.0)

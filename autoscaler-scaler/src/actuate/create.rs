@@ -77,7 +77,7 @@ impl Actuator {
             let Some(group) = cluster.groups.get(&key) else {
                 continue;
             };
-            match self.create_intent(&group.object, creation, now).await {
+            match self.create_intent(group, creation, now).await {
                 Ok(machine) => {
                     self.index.put_machine(machine);
                     *grown.entry(key).or_default() += 1;
@@ -86,7 +86,7 @@ impl Actuator {
             }
         }
         for (key, count) in grown {
-            let Some(group) = cluster.groups.get(&key).map(|group| &group.object) else {
+            let Some(group) = cluster.groups.get(&key) else {
                 continue;
             };
             let result = self
@@ -101,7 +101,7 @@ impl Actuator {
             let before = cluster
                 .machines
                 .values()
-                .filter(|machine| group::is_member(&machine.object, &key))
+                .filter(|machine| group::is_member(machine, &key))
                 .count();
             let note = format!("{before} -> {} nodes (max {})", before + count, group.spec.max_nodes);
             self.events
@@ -154,8 +154,8 @@ impl Actuator {
             .sight
             .group(machine)
             .ok_or_else(|| RequestError::NoGroup(machine.node_group_key()))?;
-        let spec = &group.object.spec;
-        let dress = Dress::of(machine, Some(&group.object));
+        let spec = &group.spec;
+        let dress = Dress::of(machine, Some(group));
         let values = Values {
             hostname: hostname(machine),
             node_labels: user_data::kubelet_labels(&dress.all_labels()),
@@ -163,7 +163,7 @@ impl Actuator {
             cluster: self.settings.cluster.clone(),
         };
         let user_data = match &spec.user_data_secret_ref {
-            Some(reference) => user_data::render(&self.template(reference, &group.object).await?, &values)?,
+            Some(reference) => user_data::render(&self.template(reference, group).await?, &values)?,
             None => user_data::built_in(&values),
         };
         Ok(CreateInstance {

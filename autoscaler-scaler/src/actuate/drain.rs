@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use autoscaler_core::{
     drain::{self, Drainability},
     lifecycle::PodsLeft,
-    snapshot::{NodeId, PodId, Snapshot},
+    snapshot::{NodeId, PodId, Snapshot, Uid},
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
@@ -21,7 +21,7 @@ use kube::{
     api::{DeleteParams, PostParams},
 };
 
-use crate::index::{Cluster, Key};
+use crate::index::Key;
 
 /// Pods from this priority on are critical, as `system-cluster-critical` is.
 const CRITICAL: i32 = 2_000_000_000;
@@ -35,9 +35,9 @@ const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(30);
 /// What is remembered of evictions. It is only about timing and words: losing it costs nothing but an attempt.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
-    refused: BTreeMap<String, Refused>,
+    refused: BTreeMap<Uid, Refused>,
     /// Uids of DaemonSet pods that were asked to go: that is done once.
-    daemons: BTreeSet<String>,
+    daemons: BTreeSet<Uid>,
 }
 
 #[derive(Debug)]
@@ -64,9 +64,9 @@ pub(super) struct Victim {
     /// Namespace and name.
     pub key: Key,
     /// This very pod.
-    pub uid: String,
-    /// The state that was judged.
-    pub resource_version: String,
+    pub uid: Uid,
+    /// The state that was judged; 0 when its version is no number.
+    pub resource_version: u64,
     /// Whether it belongs to a DaemonSet.
     pub daemon: bool,
 }
@@ -96,7 +96,6 @@ pub(super) struct Judgement<'a> {
 /// Looks at the pods of a node.
 pub(super) fn load(
     snapshot: &Snapshot,
-    cluster: &Cluster,
     node: NodeId,
     judgement: Judgement<'_>,
     attempts: &Attempts,
@@ -108,15 +107,11 @@ pub(super) fn load(
     for &id in snapshot.pods_on(node) {
         let pod = snapshot.pod(id);
         let leaving = pod.deletion.is_some();
-        let key = (snapshot.text(pod.namespace).to_owned(), pod.name.to_string());
-        let Some(manifest) = cluster.pods.get(&key) else {
-            continue;
-        };
         let daemon = drain::drainability(snapshot, id, now) == Drainability::Daemon;
         let victim = Victim {
-            key,
-            uid: manifest.metadata.uid.clone(),
-            resource_version: manifest.metadata.resource_version.clone(),
+            key: (snapshot.text(pod.namespace).to_owned(), pod.name.to_string()),
+            uid: pod.uid.clone(),
+            resource_version: pod.resource_version,
             daemon,
         };
         if daemon {
@@ -174,8 +169,8 @@ pub(super) async fn evict(client: &Client, victim: &Victim) -> Evicted {
     let (namespace, name) = &victim.key;
     let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let preconditions = Preconditions {
-        uid: text(&victim.uid),
-        resource_version: text(&victim.resource_version),
+        uid: text(&victim.uid.to_string()),
+        resource_version: (victim.resource_version != 0).then(|| victim.resource_version.to_string()),
     };
     let eviction = Eviction {
         metadata: ObjectMeta {
@@ -227,7 +222,7 @@ pub(super) async fn evict(client: &Client, victim: &Victim) -> Evicted {
 pub(super) async fn delete_past_budget(client: &Client, victim: &Victim) -> Evicted {
     let (namespace, name) = &victim.key;
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let uid = Some(victim.uid.clone()).filter(|uid| !uid.is_empty());
+    let uid = Some(victim.uid.to_string()).filter(|uid| !uid.is_empty());
     let params = DeleteParams::default().preconditions(kube::api::Preconditions {
         uid,
         resource_version: None,
@@ -288,13 +283,11 @@ impl Attempts {
     }
 
     /// Forgets pods that are no more.
-    pub(super) fn retain(&mut self, cluster: &Cluster) {
-        if self.refused.is_empty() && self.daemons.is_empty() {
-            return;
-        }
-        let alive: BTreeSet<&str> = cluster.pods.values().map(|pod| pod.metadata.uid.as_str()).collect();
-        self.refused.retain(|uid, _| alive.contains(uid.as_str()));
-        self.daemons.retain(|uid| alive.contains(uid.as_str()));
+    pub(super) fn retain(&mut self, snapshot: &Snapshot) {
+        let is_known = |uid: &&Uid| self.refused.contains_key(*uid) || self.daemons.contains(*uid);
+        let alive: BTreeSet<&Uid> = snapshot.pods.iter().map(|pod| &pod.uid).filter(is_known).collect();
+        self.refused.retain(|uid, _| alive.contains(uid));
+        self.daemons.retain(|uid| alive.contains(uid));
     }
 }
 
@@ -307,8 +300,8 @@ mod tests {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let mut victim = Victim {
             key: ("a".into(), "b".into()),
-            uid: "u".into(),
-            resource_version: "1".into(),
+            uid: Uid::new("u"),
+            resource_version: 1,
             daemon: false,
         };
         let mut attempts = Attempts::default();
@@ -323,12 +316,15 @@ mod tests {
             })
             .collect();
         assert_eq!(waits, [2, 4, 8, 16, 30, 30, 30]);
-        assert_eq!(attempts.refused["u"].message, "eviction of pod a/b refused: no");
+        assert_eq!(
+            attempts.refused[&Uid::new("u")].message,
+            "eviction of pod a/b refused: no"
+        );
         victim.daemon = true;
-        victim.uid = "d".into();
+        victim.uid = Uid::new("d");
         assert_eq!(attempts.remember(&victim, &refused, now), None);
-        assert!(attempts.daemons.contains("d"));
-        attempts.retain(&Cluster::default());
+        assert!(attempts.daemons.contains(&Uid::new("d")));
+        attempts.retain(&Snapshot::default());
         assert!(attempts.refused.is_empty() && attempts.daemons.is_empty());
     }
 }

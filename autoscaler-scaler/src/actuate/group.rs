@@ -35,7 +35,6 @@ impl Actuator {
     /// finalizer off when the last one is gone.
     pub(super) async fn keep_finalizers(&self, cluster: &Cluster, report: &mut TickReport) {
         for (key, group) in &cluster.groups {
-            let group = &group.object;
             let has_finalizer = group
                 .finalizers()
                 .iter()
@@ -115,20 +114,20 @@ impl Actuator {
     /// Writes the status of every managed group that differs.
     pub(super) async fn keep_group_status(&self, shrunk: &BTreeSet<Key>, now: Timestamp, report: &mut TickReport) {
         let cluster = self.index.cluster();
-        for (key, group) in cluster.groups.iter().filter(|(_, group)| group.object.is_managed()) {
+        for (key, group) in cluster.groups.iter().filter(|(_, group)| group.is_managed()) {
             let members: Vec<&VPSieNode> = cluster
                 .machines
                 .values()
-                .map(|machine| &machine.object)
+                .map(|machine| &**machine)
                 .filter(|machine| is_member(machine, key))
                 .collect();
             let result = self
-                .write_group_status(&group.object, |status| {
+                .write_group_status(group, |status| {
                     if shrunk.contains(key) {
                         status.last_scale_down_time = Some(api::time(now));
                         status.last_scale_time = Some(api::time(now));
                     }
-                    describe_group(status, &group.object, &members, &cluster, now);
+                    describe_group(status, group, &members, &cluster, now);
                 })
                 .await;
             if let Err(error) = result {

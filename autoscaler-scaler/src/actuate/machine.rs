@@ -92,7 +92,7 @@ impl Actuator {
                 .await;
             seen.observation.create_blocked = blocked;
             let group = tick.sight.group(&course.object);
-            let limits = deadlines(self, tick, group.map(|group| &**group));
+            let limits = deadlines(self, tick, group);
             let step = lifecycle::step(&before, &seen.observation, &limits, tick.now());
             self.persist(tick, course, &before, &step, &seen).await?;
             self.tell(tick, &course.object, &before, &step, &seen).await;

@@ -41,7 +41,7 @@ use kube::ResourceExt as _;
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
-    api::{self, GlobalSettings},
+    api::{GlobalSettings, VPSieNode},
     clients::Clients,
     events::Events,
     index::{Cluster, Index, Key},
@@ -57,8 +57,6 @@ const CONCURRENCY: usize = 16;
 pub struct ActuatorSettings {
     /// Identity of this cluster: the tag of its VMs.
     pub cluster: String,
-    /// The node that this operator runs on; it is never removed.
-    pub own_node: Option<String>,
     /// How long things may take in a cluster without an AutoscalerConfig, which has its own `phaseTimeouts`.
     pub deadlines: Deadlines,
     /// Shortest time between two lists of the provider's VMs, however much one is wanted.
@@ -208,7 +206,6 @@ impl ActuatorSettings {
     pub fn new(cluster: impl Into<String>, seed: u64) -> Self {
         Self {
             cluster: cluster.into(),
-            own_node: None,
             deadlines: Deadlines::default(),
             list_interval: SignedDuration::from_secs(5),
             check_interval: SignedDuration::from_secs(60),
@@ -245,8 +242,9 @@ impl Actuator {
     /// keep the others.
     pub async fn tick(&self, cluster: &Cluster, now: Timestamp) -> TickReport {
         let config = cluster
-            .config()
-            .map(|config| config.object.spec.global_settings.clone());
+            .config
+            .as_ref()
+            .map(|config| config.spec.global_settings.clone());
         let has_config = config.is_some();
         let config = config.unwrap_or_else(GlobalSettings::without_config);
         let creates = match usize::try_from(config.max_concurrent_scale_ups) {
@@ -259,7 +257,7 @@ impl Actuator {
         let vms = self.list_vms(cluster, now, &mut collected.report).await;
         let listed = vms.is_some();
         let tick = Tick {
-            sight: Sight::new(cluster, vms.unwrap_or_default(), self.settings.own_node.as_deref()),
+            sight: Sight::new(cluster, self.index.clone(), vms.unwrap_or_default()),
             config,
             has_config,
             creates: Semaphore::new(creates),
@@ -270,7 +268,7 @@ impl Actuator {
         // Boxed, so that the compiler can see that the whole is `Send`.
         let mut machines: Vec<BoxFuture<'_, ()>> = Vec::with_capacity(cluster.machines.len());
         for (key, machine) in &cluster.machines {
-            machines.push(self.carry_on(&tick, key, machine.object.clone()).boxed());
+            machines.push(self.carry_on(&tick, key, VPSieNode::clone(machine)).boxed());
         }
         futures::stream::iter(machines)
             .buffer_unordered(CONCURRENCY.max(creates))
@@ -291,6 +289,9 @@ impl Actuator {
             shrunk,
         } = collected;
         let now = tick.now();
+        if let Some(snapshot) = tick.sight.judged_by() {
+            self.memory().attempts.retain(snapshot);
+        }
         report.replan = self.record_setbacks(refusals, now, &mut report).await;
         self.keep_group_status(&shrunk, now, &mut report).await;
         // The order in which replies came in must not show.
@@ -310,7 +311,7 @@ impl Actuator {
 
     /// The provider's list, if one is due: at once when a VPSieNode wants it, else from time to time.
     async fn list_vms(&self, cluster: &Cluster, now: Timestamp, report: &mut TickReport) -> Option<Vms> {
-        let objects = || cluster.machines.values().map(|machine| &machine.object);
+        let objects = || cluster.machines.values();
         let wanted = objects().any(|machine| record::read(machine, now).wants_list());
         let interval = if wanted {
             self.settings.list_interval
@@ -359,11 +360,10 @@ impl Actuator {
             let alive: BTreeSet<String> = cluster
                 .machines
                 .values()
-                .filter_map(|machine| machine.object.uid())
+                .filter_map(|machine| machine.uid())
                 .collect();
             memory.delete_accepted.retain(|uid| alive.contains(uid));
         }
-        memory.attempts.retain(cluster);
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -446,7 +446,7 @@ fn retry_after(error: &ProviderError) -> Option<SignedDuration> {
 }
 
 /// Kind, namespace and name of a VPSieNode, for messages.
-fn describe(machine: &api::VPSieNode) -> String {
+fn describe(machine: &VPSieNode) -> String {
     format!(
         "VPSieNode {}/{}",
         machine.namespace().unwrap_or_default(),

@@ -2,14 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use autoscaler_core::{
     lifecycle::{CreateReply, NodeSeen, Observation, Record, RemovalPhase},
-    manifest::{autoscaler as crd, node::Node, pod::Pod},
+    manifest::{node::Node, pod::Pod},
     provider::Instance,
-    snapshot::{MachinePhase, NodeId, PodId, Snapshot},
+    snapshot::{MachinePhase, NodeId, PodId, Snapshot, Uid},
     world::World,
 };
 use jiff::Timestamp;
@@ -22,8 +22,8 @@ use super::{
     vms::{Identity, Vms, hostname},
 };
 use crate::{
-    api::{self, VPSieNode},
-    index::{Cluster, Watched},
+    api::{self, NodeGroup, VPSieNode},
+    index::{Cluster, Index},
     view::{Slim as _, SlimNode, SlimPod},
 };
 
@@ -32,13 +32,16 @@ const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 
 /// The cluster and the provider as one tick sees them.
 pub(super) struct Sight<'a> {
-    pub cluster: &'a Cluster,
+    cluster: &'a Cluster,
     pub vms: Vms,
-    /// By name in lower case.
-    nodes: BTreeMap<String, &'a Arc<Node>>,
-    /// For drains; only made when there is one. Nodes that we have cordoned are not cordoned in it.
-    snapshot: Option<Snapshot>,
+    nodes: Nodes<'a>,
+    index: Index,
+    /// For drains; made when the first one is looked at. Nodes that we have cordoned are not cordoned in it.
+    snapshot: OnceLock<Snapshot>,
 }
+
+/// Nodes, by name in lower case.
+struct Nodes<'a>(BTreeMap<String, &'a Node>);
 
 /// What is seen of one VPSieNode.
 #[derive(Debug)]
@@ -63,71 +66,75 @@ pub(super) enum NodeSource {
     Server,
 }
 
-/// The NodeGroup of a VPSieNode.
-pub(super) type Group = Watched<api::NodeGroup, crd::NodeGroup>;
-
 // === impl Sight ===
 
 impl<'a> Sight<'a> {
     /// Looks at the cluster.
-    pub(super) fn new(cluster: &'a Cluster, vms: Vms, own_node: Option<&str>) -> Self {
-        let nodes = cluster
-            .nodes
-            .iter()
-            .map(|(name, node)| (name.to_ascii_lowercase(), node))
-            .collect();
-        let mut sight = Self {
+    pub(super) fn new(cluster: &'a Cluster, index: Index, vms: Vms) -> Self {
+        Self {
             cluster,
             vms,
-            nodes,
-            snapshot: None,
-        };
-        let leaving: Vec<_> = cluster
-            .machines
-            .values()
-            .filter(|machine| is_leaving(&machine.object))
-            .collect();
-        if !leaving.is_empty() {
-            // What a node could host is judged as if we had not cordoned it.
-            let mut lifted = cluster.clone();
-            for machine in leaving {
-                let Some(node) = sight.node(&machine.object) else {
-                    continue;
-                };
-                if join::state(node, &machine.object, &Dress::of(&machine.object, None)).cordoned_by_us {
-                    let mut node = Node::clone(node);
-                    node.spec.unschedulable = false;
-                    node.spec.taints.retain(|taint| taint.key != UNSCHEDULABLE_TAINT);
-                    lifted.nodes.insert(node.metadata.name.clone(), Arc::new(node));
-                }
-            }
-            sight.snapshot = Some(lifted.snapshot(&[], own_node));
+            nodes: Nodes::of(cluster),
+            index,
+            snapshot: OnceLock::new(),
         }
-        sight
     }
 
     /// The NodeGroup of a VPSieNode.
-    pub(super) fn group(&self, machine: &VPSieNode) -> Option<&'a Arc<Group>> {
+    pub(super) fn group(&self, machine: &VPSieNode) -> Option<&'a NodeGroup> {
         let key = (
             machine.namespace().unwrap_or_default(),
             machine.spec.node_group_name.clone(),
         );
-        self.cluster.groups.get(&key)
+        self.cluster.groups.get(&key).map(Arc::as_ref)
     }
 
-    /// The Node of a VPSieNode in the index.
-    fn node(&self, machine: &VPSieNode) -> Option<&'a Node> {
+    /// What drains are judged by, if there was any to judge.
+    pub(super) fn judged_by(&self) -> Option<&Snapshot> {
+        self.snapshot.get()
+    }
+
+    fn snapshot(&self) -> &Snapshot {
+        self.snapshot.get_or_init(|| self.index.snapshot_with(lifted))
+    }
+}
+
+/// The nodes that we have cordoned, without their cordon: what a node could host is judged as if there were none.
+fn lifted(cluster: &Cluster) -> Vec<Node> {
+    let nodes = Nodes::of(cluster);
+    let leaving = cluster.machines.values().filter(|machine| is_leaving(machine));
+    let cordoned = leaving.filter_map(|machine| {
+        let node = nodes.belonging_to(machine)?;
+        let state = join::state(node, machine, &Dress::of(machine, None));
+        state.cordoned_by_us.then(|| node.clone())
+    });
+    let lifted = cordoned.map(|mut node| {
+        node.spec.unschedulable = false;
+        node.spec.taints.retain(|taint| taint.key != UNSCHEDULABLE_TAINT);
+        node
+    });
+    lifted.collect()
+}
+
+// === impl Nodes ===
+
+impl<'a> Nodes<'a> {
+    fn of(cluster: &'a Cluster) -> Self {
+        let nodes = cluster.nodes.iter();
+        Self(nodes.map(|(name, node)| (name.to_ascii_lowercase(), &**node)).collect())
+    }
+
+    /// The Node of a VPSieNode.
+    fn belonging_to(&self, machine: &VPSieNode) -> Option<&'a Node> {
         let status = machine.status.as_ref();
         let names = [
             status.and_then(|status| status.node_name.clone()),
             status.and_then(|status| status.hostname.clone()),
             Some(hostname(machine)),
         ];
-        let found = names
-            .into_iter()
-            .flatten()
-            .find_map(|name| self.nodes.get(&name.to_ascii_lowercase()));
-        found.map(|node| &***node).filter(|node| join::belongs(node, machine))
+        let mut found = names.into_iter().flatten();
+        let found = found.find_map(|name| self.0.get(&name.to_ascii_lowercase()).copied());
+        found.filter(|node| join::belongs(node, machine))
     }
 }
 
@@ -144,7 +151,7 @@ impl Actuator {
         reply: Option<CreateReply>,
     ) -> Seen {
         let group = tick.sight.group(machine);
-        let dress = Dress::of(machine, group.map(|group| &group.object));
+        let dress = Dress::of(machine, group);
         let (node_seen, node) = self.look_for_node(tick, machine, record, source, &dress).await;
         let identity = Identity::of(machine);
         let uid = machine.uid().unwrap_or_default();
@@ -155,7 +162,7 @@ impl Actuator {
                 create: reply,
                 // After a restart the provider's own word, as the last list had it, is what is left of an order.
                 delete_accepted: self.memory().delete_accepted.contains(&uid) || was_being_deleted(machine),
-                force_drain: group.is_some_and(|group| group.object.spec.scale_down_policy.force_drain),
+                force_drain: group.is_some_and(|group| group.spec.scale_down_policy.force_drain),
                 ..Observation::default()
             },
             node,
@@ -184,7 +191,7 @@ impl Actuator {
         let found = match source {
             // What cannot be undone is decided on what the API server says now.
             NodeSource::Index if is_drained(record) => None,
-            NodeSource::Index => tick.sight.node(machine).cloned(),
+            NodeSource::Index => tick.sight.nodes.belonging_to(machine).cloned(),
             NodeSource::Written(node) => Some(Node::clone(node)),
             NodeSource::Server => None,
         };
@@ -221,14 +228,9 @@ impl Actuator {
 
     /// The pods that are left, and what speaks against the removal.
     fn look_at_drain(&self, tick: &Tick<'_>, machine: &VPSieNode, record: &Record, seen: &mut Seen) {
-        let name = seen.node.as_ref().map(|node| node.metadata.name.as_str());
-        let (Some(snapshot), Some(name)) = (&tick.sight.snapshot, name) else {
-            return;
-        };
-        let id = snapshot
-            .node_ids()
-            .find(|id| snapshot.text(snapshot.node(*id).name) == name);
-        let Some(id) = id else {
+        let Some(node) = &seen.node else { return };
+        let snapshot = tick.sight.snapshot();
+        let Some(id) = find_node(snapshot, &node.metadata.name) else {
             // The Node is newer than this tick's reading of the cluster: nothing is known of its pods.
             seen.observation.node = NodeSeen::Unknown;
             return;
@@ -240,14 +242,7 @@ impl Actuator {
             forced: by_hand && seen.observation.force_drain,
         };
         let now = tick.now();
-        seen.load = drain::load(
-            snapshot,
-            tick.sight.cluster,
-            id,
-            judgement,
-            &self.memory().attempts,
-            now,
-        );
+        seen.load = drain::load(snapshot, id, judgement, &self.memory().attempts, now);
         seen.observation.pods = seen.load.left.clone();
         seen.observation.own_node = snapshot.node(id).own;
         seen.observation.below_minimum = is_below_minimum(snapshot, id);
@@ -271,13 +266,10 @@ impl Actuator {
             .await
         {
             Ok(list) => {
-                let index = &tick.sight.cluster.pods;
-                let known = |pod: &Pod| {
-                    let key = (pod.metadata.namespace.clone(), pod.metadata.name.clone());
-                    index
-                        .get(&key)
-                        .is_some_and(|known| known.metadata.uid == pod.metadata.uid && known.spec.node_name == name)
-                };
+                let snapshot = tick.sight.snapshot();
+                let known = find_node(snapshot, &name).map_or(&[][..], |id| snapshot.pods_on(id));
+                let known: BTreeSet<&Uid> = known.iter().map(|id| &snapshot.pod(*id).uid).collect();
+                let known = |pod: &Pod| known.contains(&Uid::new(&pod.metadata.uid));
                 let new = list
                     .items
                     .into_iter()
@@ -293,6 +285,12 @@ impl Actuator {
             }
         }
     }
+}
+
+fn find_node(snapshot: &Snapshot, name: &str) -> Option<NodeId> {
+    snapshot
+        .node_ids()
+        .find(|id| snapshot.text(snapshot.node(*id).name) == name)
 }
 
 /// Whether a pod holds its node back as long as nobody has judged it.
@@ -373,7 +371,7 @@ fn pending_pod_for(snapshot: &Snapshot, node: NodeId) -> Option<PodId> {
 pub(super) fn deadlines(
     actuator: &Actuator,
     tick: &Tick<'_>,
-    group: Option<&Group>,
+    group: Option<&NodeGroup>,
 ) -> autoscaler_core::lifecycle::Deadlines {
     use jiff::SignedDuration;
     let seconds = |seconds: i32| SignedDuration::from_secs(i64::from(seconds));
@@ -387,7 +385,7 @@ pub(super) fn deadlines(
         deadlines.delete = seconds(timeouts.delete_seconds);
     }
     if let Some(group) = group {
-        deadlines.drain = seconds(group.object.spec.scale_down_policy.drain_timeout_seconds);
+        deadlines.drain = seconds(group.spec.scale_down_policy.drain_timeout_seconds);
     }
     deadlines
 }

@@ -26,7 +26,7 @@ impl Actuator {
     /// Reports orphans; deletes those that are older than the grace period if the policy says so.
     pub(super) async fn sweep_orphans(&self, tick: &Tick<'_>) {
         let index = self.index.cluster();
-        let claims = Claims::of(index.machines.values().map(|machine| &machine.object));
+        let claims = Claims::of(index.machines.values().map(|machine| &**machine));
         let now = tick.now();
         let orphans: Vec<&Instance> = tick.sight.vms.of_cluster().filter(|vm| !claims.cover(vm)).collect();
         let old = {

@@ -59,7 +59,7 @@ impl Actuator {
                 );
                 continue;
             };
-            if let Err(error) = self.begin_removal(&machine.object, snapshot, removal, name, now).await {
+            if let Err(error) = self.begin_removal(machine, snapshot, removal, name, now).await {
                 first_error = first_error.or(Some(error));
             }
         }
