@@ -3,7 +3,7 @@
 //! Only the counting lives here. Scale-up buys what is missing, scale-down leaves alone what is needed, and
 //! [`check`](crate::check) has [`lost`] and [`needs_empty_nodes`] for a second opinion.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use jiff::Timestamp;
 
@@ -260,9 +260,22 @@ fn rooms(
         }
         let pods = u64::try_from(used.pods).unwrap_or(0);
         let movable = pods.saturating_sub(stationary(snapshot, node, plan.now));
-        room.add(&headroom.room_of(&snapshot.node(node).allocatable, &used, movable));
+        room.add(&headroom.room_of(&allocatable(snapshot, node), &used, movable));
     }
     rooms
+}
+
+/// What a node offers: what it reports itself, also before it is Ready for the first time. A node that has been
+/// registered and has not reported yet is going to have what its offering has.
+fn allocatable(snapshot: &Snapshot, id: NodeId) -> Cow<'_, Resources> {
+    let node = snapshot.node(id);
+    let machine = node.machine.map(|machine| snapshot.machine(machine));
+    let to_come = machine
+        .filter(|machine| node.allocatable.pods <= 0 && !node.is_ready() && machine.is_coming())
+        .and_then(|machine| Template::of_machine(snapshot, machine, machine.group?));
+    to_come.map_or(Cow::Borrowed(&node.allocatable), |template| {
+        Cow::Owned(template.allocatable)
+    })
 }
 
 #[cfg(test)]
@@ -304,5 +317,84 @@ mod tests {
         let mut requests = resources(100, 0, 1);
         requests.set_extended(symbols.intern("example.com/gpu"), 1);
         assert_eq!(fitting(&requests, &resources(4000, 0, 10), &Resources::default()), 0);
+    }
+
+    /// A group with one VPSieNode that is joining, and what scale-up and the check say about its head-room of pods of one
+    /// core: how many nodes are bought, and how many pods the nodes that are there have room for.
+    fn bought_and_room(pods: u32, node: &str) -> (usize, u64) {
+        use crate::{
+            build::Input,
+            manifest::{Objects, Source, read, read_offerings},
+            planner::{self, Options},
+        };
+        let text = format!(
+            r#"
+apiVersion: autoscaler.vpsie.com/v1alpha1
+kind: NodeGroup
+metadata: {{name: g, namespace: default, labels: {{autoscaler.vpsie.com/managed: "true"}}}}
+spec:
+  minNodes: 0
+  maxNodes: 9
+  datacenterID: dc-1
+  offeringIDs: [medium]
+  headroom: {{pods: {{replicas: {pods}, resources: {{requests: {{cpu: 1}}}}}}}}
+---
+apiVersion: autoscaler.vpsie.com/v1alpha1
+kind: VPSieNode
+metadata: {{name: m, namespace: default}}
+spec: {{nodeGroupName: g, instanceType: medium, datacenterID: dc-1}}
+status: {{phase: Joining, phaseSince: "2026-01-01T11:59:00Z", nodeName: m}}
+{node}"#
+        );
+        let source = |name: &str, text| Source {
+            name: name.to_owned(),
+            text,
+        };
+        let mut objects = Objects::default();
+        read(&source("dump", &text), &mut objects).unwrap();
+        let catalogue = r#"[{"id": "medium", "cpu": 4, "ram": 8192, "disk": 80, "hourly_price": 0.06}]"#;
+        let offerings = read_offerings(&source("offerings", catalogue)).unwrap();
+        let snapshot = Snapshot::build(&Input::new(&objects, &offerings));
+        let plan = planner::plan(&snapshot, &Options::default(), "2026-01-01T12:00:00Z".parse().unwrap());
+        assert_eq!(crate::check::check(&snapshot, &plan), []);
+        let room = rooms(&snapshot, &plan, &BTreeMap::new(), &|_| false);
+        (plan.creations.len(), room[0].pods)
+    }
+
+    #[test]
+    fn a_starting_node_has_the_room_that_it_reports_and_before_that_the_room_of_its_offering() {
+        let node = |allocatable: &str, taint: &str, ready: &str| {
+            format!(
+                "---\napiVersion: v1\nkind: Node\nmetadata: {{name: m, labels: {{autoscaler.vpsie.com/managed: \"true\", autoscaler.vpsie.com/nodegroup: g}}}}\nspec: {{taints: [{{key: {taint}, effect: NoSchedule}}]}}\nstatus: {{allocatable: {{{allocatable}}}, conditions: [{{type: Ready, status: \"{ready}\"}}]}}\n"
+            )
+        };
+        let smaller = "cpu: 1900m, memory: 7Gi, pods: 110";
+        let (startup, not_ready) = ("autoscaler.vpsie.com/startup", "node.kubernetes.io/not-ready");
+        // Three of one core fit the 3.9 cores that the offering has after reserves.
+        assert_eq!(
+            [bought_and_room(3, "").0, bought_and_room(4, "").0],
+            [0, 1],
+            "no Node yet"
+        );
+        for (what, text, pods) in [
+            ("a Node that reports nothing yet", node("", not_ready, "False"), 3),
+            ("a Node that is not Ready", node(smaller, not_ready, "False"), 1),
+            (
+                "a Node that is Ready and has its startup taint",
+                node(smaller, startup, "True"),
+                1,
+            ),
+        ] {
+            assert_eq!(
+                bought_and_room(u32::try_from(pods).unwrap(), &text),
+                (0, pods),
+                "{what}"
+            );
+            assert_eq!(
+                bought_and_room(u32::try_from(pods).unwrap() + 1, &text),
+                (1, pods),
+                "{what}"
+            );
+        }
     }
 }

@@ -212,6 +212,55 @@ fn large_dumps_are_planned() {
 }
 
 #[test]
+fn documents_of_many_megabytes_are_read_or_refused() {
+    const SIZE: usize = 100_000_000;
+    // What a parser looks at one by one takes longer in a build without optimization.
+    const TOKENS: usize = 4_000_000;
+    let pod = POD.replace(
+        "name: p,",
+        &format!("annotations: {{a: \"{}\"}}, name: p,", "x".repeat(SIZE)),
+    );
+    assert_eq!(
+        verdict(&planned("one-value", format!("{GROUP}---\n{pod}"), &[])),
+        "TriggersScaleUp"
+    );
+    let separators = "---\n".repeat(TOKENS);
+    let plan = planned("separators", format!("{separators}{GROUP}---\n{POD}"), &[]);
+    assert_eq!(verdict(&plan), "TriggersScaleUp");
+    for (dump, problem) in [
+        ("[".repeat(SIZE), "recursion limit"),
+        (
+            POD.replace("500m", &format!("\"{}x\"", "9".repeat(TOKENS))),
+            "spec.containers[0].resources.requests.cpu: ",
+        ),
+        (
+            POD.replace("kind: Pod", &format!("kind: {}", "x".repeat(SIZE))),
+            "kind: ",
+        ),
+    ] {
+        let message = refused(&dump);
+        assert!(message.contains(problem), "{message:.2000}");
+    }
+}
+
+#[test]
+fn what_is_wrong_in_one_object_does_not_hide_what_is_wrong_in_another() {
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n}\nspec: {taints: [{key: \"\", effect: NoSchedule}]}\n";
+    let port = POD.replace("{name: c,", "{name: c, ports: [{hostPort: 70000}],");
+    let message = refused(format!(
+        "{GROUP}---\n{node}---\n{}---\n{port}",
+        POD.replace("500m", "NaN")
+    ));
+    for problem in [
+        "standard input:9: Node n: spec.taints[0].key: ",
+        "standard input:14: Pod default/p: spec.containers[0].resources.requests.cpu: ",
+        "standard input:20: Pod default/p: spec.containers[0].ports[0].hostPort: ",
+    ] {
+        assert!(message.contains(problem), "{problem}: {message}");
+    }
+}
+
+#[test]
 fn a_pod_that_fits_nowhere_is_a_plan_and_no_failure() {
     for cpu in ["9223372036854775807", "1e400", "9E", "4100m"] {
         let dump = format!("{GROUP}---\n{}", POD.replace("500m", &format!("\"{cpu}\"")));

@@ -64,11 +64,7 @@ fn drawn_clusters_reach_every_outcome() {
             }
         }
         for node in &document.nodes {
-            count(format!(
-                "node {} {}",
-                node.verdict,
-                node.reason.as_deref().unwrap_or_default()
-            ));
+            count(format!("node {} {}", node.verdict, node.reason.unwrap_or_default()));
         }
         for removal in &document.scale_down {
             count(format!(

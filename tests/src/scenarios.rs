@@ -43,6 +43,8 @@ macro_rules! every_scenario {
             capacity_errors_back_off: capacity_errors_back_off_and_the_next_best_offering_is_bought();
             a_provisioning_timeout_backs_off: a_provisioning_timeout_backs_off_and_the_next_best_offering_is_bought();
             a_hundred_pods_of_five_shapes_run_after_one_round: a_hundred_pods_of_five_shapes_run_after_one_round();
+            shapes_that_share_nodes_run_after_one_round: shapes_that_share_nodes_run_after_one_round();
+            pods_that_the_scheduler_leaves_over_get_nodes: pods_that_the_scheduler_leaves_over_get_nodes();
             headroom_keeps_an_empty_node: headroom_keeps_an_empty_node();
             a_pod_group_waits_as_a_whole: a_pod_group_waits_as_a_whole();
             b4_b5_a_budget_that_allows_nothing_keeps_every_node: b4_b5_a_budget_that_allows_nothing_keeps_every_node();

@@ -10,7 +10,10 @@ use super::{
     autoscaler::{Headroom, NodeGroup, RemovalBudgets, VPSieNode},
     meta::{IntOrString, LabelSelector, LabelSelectorRequirement, ResourceList},
     node::Taint,
-    pod::{Container, NodeSelector, PodAffinity, PodSpec, ResourceRequirements, Toleration, TopologySpreadConstraint},
+    pod::{
+        Container, ContainerStatus, NodeSelector, PodAffinity, PodSpec, PodStatus, ResourceRequirements, Toleration,
+        TopologySpreadConstraint,
+    },
     tree::{Step, Tree},
     workload::PodDisruptionBudget,
 };
@@ -143,6 +146,7 @@ impl Checker {
             }
             Object::Pod(pod) => {
                 self.field("spec", |checker| checker.pod_spec(&pod.spec));
+                self.field("status", |checker| checker.pod_status(&pod.status));
             }
             Object::DaemonSet(set) => self.field("spec", |checker| {
                 checker.selector("selector", set.spec.selector.as_ref());
@@ -221,6 +225,22 @@ impl Checker {
             checker.pod_affinity("podAffinity", affinity.pod_affinity.as_ref());
             checker.pod_affinity("podAntiAffinity", affinity.pod_anti_affinity.as_ref());
         });
+    }
+
+    /// What a kubelet says that it has set aside takes the place of what is requested.
+    fn pod_status(&mut self, status: &PodStatus) {
+        let of_container = |checker: &mut Self, container: &ContainerStatus| {
+            checker.amounts("allocatedResources", &container.allocated_resources);
+            if let Some(resources) = &container.resources {
+                checker.resources(resources);
+            }
+        };
+        self.each("containerStatuses", &status.container_statuses, of_container);
+        self.each("initContainerStatuses", &status.init_container_statuses, of_container);
+        self.amounts("allocatedResources", &status.allocated_resources);
+        if let Some(resources) = &status.resources {
+            self.resources(resources);
+        }
     }
 
     fn container(&mut self, container: &Container) {

@@ -1,6 +1,9 @@
 //! Scale-up beyond the first node: demand of many shapes, head-room, pod groups, and what cannot be had in time.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use autoscaler_scaler::api;
 use k8s_openapi::api::{
@@ -18,8 +21,8 @@ use crate::world::{NAMESPACE, World, is_running};
 
 /// 100 pods of five shapes are pending: one decision buys all nodes, all pods run, and nothing is bought after it.
 ///
-/// The scheduler fills nodes in the order in which they come up and not as the plan does. So pods of one size share
-/// nodes here, and whatever the order, as many of them fit.
+/// The scheduler fills nodes in the order in which they come up and not as the plan does. Shapes of different sizes have
+/// groups of their own here; in [`shapes_that_share_nodes_run_after_one_round`] they mix.
 pub async fn a_hundred_pods_of_five_shapes_run_after_one_round(mut world: World) {
     let pool = |name: &str| {
         json!({
@@ -57,41 +60,82 @@ pub async fn a_hundred_pods_of_five_shapes_run_after_one_round(mut world: World)
         ("cache", 20, on("cache", of_size("250m", "3Gi"))),
         ("apart", 5, on("apart", apart)),
     ];
-    for (name, replicas, spec) in shapes.clone() {
-        world.deploy(name, replicas, "250m", spec).await;
+    one_round(&mut world, shapes, &["apart", "batch", "cache", "web"]).await;
+    world.stop_operator().await;
+}
+
+/// 100 pods of five shapes that share the nodes of two groups: one decision buys all nodes, with room for not one pod
+/// more, all pods run, and nothing is bought after it.
+///
+/// All ask for half a core, and every size runs out of cores before it runs out of anything else. So a node holds as many
+/// pods whichever they are, and the scheduler may mix them as it likes.
+pub async fn shapes_that_share_nodes_run_after_one_round(mut world: World) {
+    for (name, offerings) in [
+        ("general", &["medium-4", "medium-8", "large-8"][..]),
+        ("small", &["small-2"]),
+    ] {
+        let spec = json!({ "scaleDownPolicy": { "enabled": false } });
+        world.group(name, 0, 50, offerings, spec).await;
     }
-    world
-        .until("the scheduler has said no to 100 pods", async || {
-            let pods = world.list::<Pod>("").await;
-            pods.len() == 100 && pods.iter().all(is_unschedulable)
-        })
-        .await;
+    let of_memory = |memory: &str, more: Value| {
+        let mut spec = json!({ "containers": [container("500m", Some(memory))] });
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec
+    };
+    let linux = json!({ "nodeSelector": { "kubernetes.io/os": "linux" } });
+    let anywhere = json!({ "tolerations": [{ "key": "gpu", "operator": "Exists" }] });
+    let spread = json!({ "topologySpreadConstraints": [{
+        "maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": { "matchLabels": { "app": "cache" } },
+    }] });
+    let shapes = [
+        ("web", 30, of_memory("128Mi", json!({}))),
+        ("api", 20, of_memory("256Mi", linux)),
+        ("batch", 20, of_memory("512Mi", anywhere)),
+        ("cache", 15, of_memory("768Mi", spread)),
+        ("store", 15, of_memory("1000Mi", json!({}))),
+    ];
+    one_round(&mut world, shapes, &["general", "small"]).await;
+    let mut bought: BTreeMap<String, usize> = BTreeMap::new();
+    for vm in world.mock.vms() {
+        *bought.entry(vm.offering_id).or_default() += 1;
+    }
+    // 6 x 15 + 7 + 3 halves of a core, at 0.81 an hour.
+    let cheapest = [("medium-4", 1), ("medium-8", 6), ("small-2", 1)];
+    assert_eq!(bought, cheapest.map(|(size, count)| (size.to_owned(), count)).into());
+    let mut shapes_of: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for pod in world.list::<Pod>("").await {
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+        let shape = pod.labels().get("app").cloned();
+        shapes_of.entry(node.unwrap()).or_default().insert(shape.unwrap());
+    }
+    assert!(shapes_of.values().any(|shapes| 1 < shapes.len()), "{shapes_of:?}");
+    world.stop_operator().await;
+}
+
+/// Pods from a tenth of a core to a core and a half share nodes. The scheduler puts each on the emptiest node, so that
+/// the largest may find room nowhere although there is enough in total. They get nodes, no node is bought in vain, and
+/// then it is over.
+pub async fn pods_that_the_scheduler_leaves_over_get_nodes(mut world: World) {
+    let spec = json!({ "scaleDownPolicy": { "enabled": false } });
+    world.group("general", 0, 50, &["medium-4"], spec).await;
+    let shapes = [("a", "100m"), ("b", "250m"), ("c", "500m"), ("d", "1"), ("e", "1500m")];
+    for (name, cpu) in shapes {
+        world.deploy(name, 20, cpu, json!({})).await;
+    }
+    until_unschedulable(&world, 100).await;
     world.start_operator();
-    for (name, replicas, _) in shapes {
-        world.until_running(name, replicas as usize).await;
+    for (name, _) in shapes {
+        world.until_running(name, 20).await;
     }
     let bought = world.mock.vms().len();
     world.until_size(bought).await;
     world
         .stays("no further node", 2, async || world.mock.vms().len() == bought)
         .await;
-    // Every round tells of itself on each group, and what is told again is counted.
-    let mut rounds = world.list::<Event>("").await;
-    rounds.retain(|event| event.reason.as_deref() == Some("ScaledUpGroup"));
-    let mut grown: Vec<_> = rounds
-        .iter()
-        .filter_map(|event| event.regarding.as_ref().and_then(|group| group.name.as_deref()))
-        .collect();
-    grown.sort_unstable();
-    assert_eq!(grown, ["apart", "batch", "cache", "web"]);
-    assert!(rounds.iter().all(|event| event.series.is_none()), "{rounds:#?}");
-    world
-        .until("every pod has heard of it", async || {
-            let events = world.list::<Event>("").await.into_iter();
-            let told = events.filter(|event| event.reason.as_deref() == Some("ScaleUpTriggered"));
-            told.count() == 100
-        })
-        .await;
+    // 67 cores are at least 18 nodes. Half a node is wasted at worst on each: what is left over needs 1.5 of 3.9 cores.
+    assert!((18..=27).contains(&bought), "{bought}");
+    assert_eq!(empty_nodes(&world).await, 0, "{}", world.picture().await);
     world.stop_operator().await;
 }
 
@@ -206,6 +250,51 @@ pub async fn a_provisioning_timeout_backs_off_and_the_next_best_offering_is_boug
         ("small-2", 1, Some("ProvisioningTimeout"))
     );
     world.stop_operator().await;
+}
+
+/// Deploys 100 pods of these shapes before the operator starts, and waits until they run: one decision bought all nodes,
+/// of exactly these groups, and nothing is bought after it.
+async fn one_round<const N: usize>(world: &mut World, shapes: [(&str, u32, Value); N], groups: &[&str]) {
+    for (name, replicas, spec) in shapes.clone() {
+        world.deploy(name, replicas, "250m", spec).await;
+    }
+    until_unschedulable(world, 100).await;
+    world.start_operator();
+    for (name, replicas, _) in shapes {
+        world.until_running(name, replicas as usize).await;
+    }
+    let bought = world.mock.vms().len();
+    world.until_size(bought).await;
+    world
+        .stays("no further node", 2, async || world.mock.vms().len() == bought)
+        .await;
+    // Every round tells of itself on each group, and what is told again is counted.
+    let mut rounds = world.list::<Event>("").await;
+    rounds.retain(|event| event.reason.as_deref() == Some("ScaledUpGroup"));
+    let mut grown: Vec<_> = rounds
+        .iter()
+        .filter_map(|event| event.regarding.as_ref().and_then(|group| group.name.as_deref()))
+        .collect();
+    grown.sort_unstable();
+    assert_eq!(grown, groups);
+    assert!(rounds.iter().all(|event| event.series.is_none()), "{rounds:#?}");
+    world
+        .until("every pod has heard of it", async || {
+            let events = world.list::<Event>("").await.into_iter();
+            let told = events.filter(|event| event.reason.as_deref() == Some("ScaleUpTriggered"));
+            told.count() == 100
+        })
+        .await;
+}
+
+/// Waits until there are so many pods and the scheduler has found no place for any.
+async fn until_unschedulable(world: &World, count: usize) {
+    world
+        .until("the scheduler has said no to all pods", async || {
+            let pods = world.list::<Pod>("").await;
+            pods.len() == count && pods.iter().all(is_unschedulable)
+        })
+        .await;
 }
 
 fn container(cpu: &str, memory: Option<&str>) -> Value {
