@@ -242,6 +242,15 @@ impl Limits {
         }
     }
 
+    /// Does not count one of the nodes of a group that are to come. Nodes of managed groups count for the cluster.
+    pub(crate) fn set_aside(&mut self, group: GroupId, managed: bool) {
+        if let Some(count) = self.groups.get_mut(group.index()) {
+            count.existing = count.existing.saturating_sub(1);
+            count.staying = count.staying.saturating_sub(1);
+            self.managed = self.managed.saturating_sub(usize::from(managed));
+        }
+    }
+
     /// Whether one more node is allowed.
     pub(crate) fn has_room(&self, group: GroupId) -> bool {
         let below = |count: &GroupCount| count.existing + count.planned < count.max;

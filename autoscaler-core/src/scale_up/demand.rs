@@ -84,8 +84,8 @@ pub(super) fn unusable(snapshot: &Snapshot, id: NodeId) -> Option<(&'static str,
     (!node.is_ready()).then(|| ("NodeNotReady", "the node is not Ready".to_owned()))
 }
 
-/// The nodes that pods can be placed on: Ready ones, then those to come, each in the order of their names.
-pub(super) fn destinations(world: &mut World<'_>, now: Timestamp) -> Vec<(BinId, Destination)> {
+/// The nodes that pods can be placed on: Ready ones, then, if they count, those to come, each in the order of their names.
+pub(super) fn destinations(world: &mut World<'_>, now: Timestamp, to_come: bool) -> Vec<(BinId, Destination)> {
     let snapshot = world.snapshot();
     let learned = Learned::new(snapshot);
     let mut destinations: Vec<_> = snapshot
@@ -93,6 +93,9 @@ pub(super) fn destinations(world: &mut World<'_>, now: Timestamp) -> Vec<(BinId,
         .filter(|node| unusable(snapshot, *node).is_none() && !is_starting(snapshot, *node))
         .map(|node| (BinId::from(node), Destination::Node(node)))
         .collect();
+    if !to_come {
+        return destinations;
+    }
     for id in snapshot.machine_ids() {
         let machine = snapshot.machine(id);
         let late = snapshot.settings.phase_timeouts.are_over(machine, now);

@@ -3,8 +3,8 @@
 //!
 //! The steps are here, in order. Who asks is in `demand`, pods by kind in `kinds`, the state of a packing in `packing`,
 //! the choice of the next node in `buy` by the prices of `bound`, what makes a complete packing cheaper in `improve`, what
-//! groups want beside pods in `top_up`, whether all of it can be carried out in `binding`, and the words for those left
-//! over in `reasons`.
+//! groups want beside pods in `top_up`, whether all of it can be carried out in `binding`, how nodes to come are used best in
+//! `replay`, and the words for those left over in `reasons`.
 
 mod binding;
 mod bound;
@@ -14,6 +14,7 @@ mod improve;
 mod kinds;
 mod packing;
 mod reasons;
+mod replay;
 mod top_up;
 
 use std::{
@@ -30,7 +31,7 @@ use self::{
     packing::{Packing, StandsFor},
 };
 use crate::{
-    options::{Limits, Offers},
+    options::Offers,
     plan::{Creation, PodReason, PodReport, PodVerdict, Why},
     planner::Options,
     quantity::HourlyPrice,
@@ -87,7 +88,36 @@ const ROUNDS: usize = 3;
 const MANY: usize = 2000;
 
 /// Plans creations and leaves every placed pod in the world.
+///
+/// When nodes are to come and more would be bought, the pods are packed once more as if none were to come: see `replay`.
 pub(crate) fn plan_creations(world: &mut World<'_>, options: &Options, now: Timestamp) -> ScaleUp {
+    let snapshot = world.snapshot();
+    let filled = plan_beside(world, options, now, Vec::new()).0;
+    if filled.creations.is_empty() {
+        return filled;
+    }
+    let coming = replay::coming(snapshot, now);
+    if coming.is_empty() {
+        return filled;
+    }
+    let mut other = World::new(snapshot);
+    let (mut replayed, holds) = plan_beside(&mut other, options, now, coming);
+    if !holds || filled.cost(snapshot) <= replayed.cost(snapshot) {
+        return filled;
+    }
+    replayed.least_price = filled.least_price.min(replayed.price());
+    *world = other;
+    replayed
+}
+
+/// Plans creations beside the nodes that are to come, which are filled first; or as if those were not to come that are given,
+/// which then stand for planned ones. Says too whether the plan holds beside those that stand for none.
+fn plan_beside(
+    world: &mut World<'_>,
+    options: &Options,
+    now: Timestamp,
+    coming: Vec<replay::Coming>,
+) -> (ScaleUp, bool) {
     let snapshot = world.snapshot();
     let offers = Offers::new(snapshot, now);
     let Asking {
@@ -95,10 +125,11 @@ pub(crate) fn plan_creations(world: &mut World<'_>, options: &Options, now: Time
         mut reports,
         asking,
     } = sort_out(snapshot, &offers, options, now);
-    let existing = destinations(world, now);
+    let existing = destinations(world, now, coming.is_empty());
+    let limits = replay::limits_without(snapshot, &coming);
     let kinds = Kinds::new(snapshot, &asking);
     let of_each_class = kinds.one_of_each_class(&pending);
-    let mut packing = Packing::new(world, kinds, offers, Limits::new(snapshot), existing);
+    let mut packing = Packing::new(world, kinds, offers, limits, existing);
     packing.count_possible_domains();
     let shapes = Shapes::new(&packing);
     let mut held = Vec::new();
@@ -128,10 +159,11 @@ pub(crate) fn plan_creations(world: &mut World<'_>, options: &Options, now: Time
     // Scale-down asks where pods can go now.
     packing.world.remove_possible_domains();
     let binding_order = packing.binding_order(&pending);
+    let holds = packing.replay(coming);
     let creations = packing.report(&pending, &mut reports, held);
     let growing = growing(snapshot, &creations);
     let templates = packing.offers.list.into_iter().filter_map(|offer| offer.template);
-    ScaleUp {
+    let scale_up = ScaleUp {
         creations,
         pods: reports.into_iter().flatten().collect(),
         binding_order,
@@ -139,6 +171,24 @@ pub(crate) fn plan_creations(world: &mut World<'_>, options: &Options, now: Time
         growing,
         templates: templates.collect(),
         least_price: HourlyPrice::from_nanos(least_price),
+    };
+    (scale_up, holds)
+}
+
+impl ScaleUp {
+    /// The priorities of the pods that are left, the highest first, and what is paid for the others.
+    fn cost(&self, snapshot: &Snapshot) -> (Vec<i32>, HourlyPrice) {
+        let left = self.pods.iter().filter(|pod| pod.verdict == PodVerdict::Unschedulable);
+        let mut left: Vec<i32> = left
+            .map(|report| snapshot.class_of(snapshot.pod(report.pod)).priority)
+            .collect();
+        left.sort_unstable_by_key(|priority| std::cmp::Reverse(*priority));
+        (left, self.price())
+    }
+
+    fn price(&self) -> HourlyPrice {
+        let prices = self.creations.iter().map(|creation| creation.hourly_price.nanos());
+        HourlyPrice::from_nanos(prices.fold(0, i64::saturating_add))
     }
 }
 
@@ -535,7 +585,9 @@ impl Packing<'_, '_> {
             let mut positions = Vec::with_capacity(spot.pods.len());
             for placed in spot.pods {
                 let kind = placed.kind as usize;
-                let Some(of_kind) = of_kinds.get_mut(kind) else { continue };
+                let Some(of_kind) = of_kinds.get_mut(kind) else {
+                    continue;
+                };
                 let reasons = of_kind.get_or_insert_with(|| {
                     let alike = self.kinds.list.get(kind).map_or((0, 0), |kind| (kind.size, kind.look));
                     let reasons = elsewhere.entry(alike).or_insert_with(|| self.why_elsewhere(kind));

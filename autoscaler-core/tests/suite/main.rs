@@ -5,6 +5,7 @@
 mod case;
 mod constraints;
 mod explain;
+mod in_flight;
 mod limits;
 mod purity;
 mod scale_down;
