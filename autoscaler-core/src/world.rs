@@ -242,6 +242,12 @@ impl<'s> World<'s> {
         self.constraint_misfit(class, bin, &self.view(bin)).is_none()
     }
 
+    /// A spread constraint of this class, one over more than hosts if there is one, and the domain of a node for it, as
+    /// numbers that mean nothing else.
+    pub(crate) fn spread_domain(&self, class: ClassId, bin: BinId) -> Option<(u32, u32)> {
+        self.counters.spread_domain(&self.snapshot.rules, class, bin.index())
+    }
+
     /// Whether a pod of this class would go to a domain with the fewest pods, for every spread constraint that counts it.
     #[must_use]
     pub fn is_even(&self, class: ClassId, bin: BinId) -> bool {

@@ -401,6 +401,18 @@ impl Counters {
         })
     }
 
+    /// A spread rule of this class, one over more than hosts if there is one, and the domain of a node for it.
+    pub(crate) fn spread_domain(&self, rules: &Rules, class: ClassId, bin: usize) -> Option<(u32, u32)> {
+        let checks = &rules.class(class)?.spread;
+        let per_host = |check: &&SpreadCheck| {
+            let topology = rules.spreads.get(check.rule as usize).map(|rule| rule.topology);
+            topology.is_some_and(|topology| rules.topologies.get(topology).is_some_and(|key| key.per_host))
+        };
+        let rule = checks.iter().find(|check| !per_host(check)).or(checks.first())?.rule;
+        let topology = rules.spreads.get(rule as usize)?.topology;
+        Some((rule, self.domain(rules, topology, bin)?))
+    }
+
     /// Whether a pod of this class would go to a domain with the fewest pods, for every spread rule that counts it.
     pub(crate) fn is_even(&self, rules: &Rules, class: ClassId, bin: usize) -> bool {
         let Some(class) = rules.class(class) else { return true };

@@ -33,9 +33,9 @@ const EAGER: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Bound {
     when: Turn,
-    kind: u32,
-    /// How many of the same kind are before it on the spot: spots take turns.
+    /// How many go before it to the same domain, of pods that are spread by the same rule: domains take turns.
     nth: u32,
+    kind: u32,
     spot: u32,
 }
 
@@ -89,8 +89,8 @@ impl Packing<'_, '_> {
             }
             let placed = self.placed_since(mark).into_iter().map(|(kind, spot)| Bound {
                 when: Turn::Drawn,
-                kind,
                 nth: 0,
+                kind,
                 spot,
             });
             let placed: Vec<Bound> = placed.collect();
@@ -141,7 +141,7 @@ impl Packing<'_, '_> {
     }
 
     /// The pods that are still waiting when no other can be bound any more.
-    fn unbindable(&mut self) -> Vec<Bound> {
+    pub(super) fn unbindable(&mut self) -> Vec<Bound> {
         self.bound.clear();
         let waiting = self.constrained_pods();
         if waiting.is_empty() {
@@ -201,24 +201,24 @@ impl Packing<'_, '_> {
             })
             .collect();
         let mut pods = Vec::new();
-        let mut turns = vec![(u32::MAX, 0); concern.len()];
+        // How many are to be bound in each domain.
+        let mut counts: BTreeMap<(u32, u32), u32> = BTreeMap::new();
         for (index, spot) in self.spots.iter().enumerate().filter(|(_, spot)| spot.open) {
-            let spot_index = narrow(index);
             for placed in &spot.pods {
                 let kind = placed.kind as usize;
-                let (Some(Some(when)), Some(turn)) = (concern.get(kind), turns.get_mut(kind)) else {
-                    continue;
-                };
-                if turn.0 != spot_index {
-                    *turn = (spot_index, 0);
-                }
+                let Some(Some(when)) = concern.get(kind) else { continue };
+                let domain = self.world.spread_domain(self.class(kind), spot.bin);
+                let nth = domain.map_or(0, |domain| {
+                    let count = counts.entry(domain).or_default();
+                    *count += 1;
+                    *count
+                });
                 pods.push(Bound {
                     when: *when,
+                    nth,
                     kind: placed.kind,
-                    nth: turn.1,
-                    spot: spot_index,
+                    spot: narrow(index),
                 });
-                turn.1 += 1;
             }
         }
         pods.sort_unstable();
