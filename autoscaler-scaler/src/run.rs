@@ -197,18 +197,19 @@ impl Loop {
             return false;
         }
         self.pod_events.report(&snapshot, &plan, now).await;
+        // Pods wait for new nodes, and nobody waits for the rest.
         for (operation, result) in [
             (
-                "record since when nodes are unneeded",
-                status::record_unneeded(&self.clients.write, &self.index, &cluster, &snapshot, &plan).await,
+                "begin creations",
+                self.actuator.begin_creations(&cluster, &snapshot, &plan, now).await,
             ),
             (
                 "begin removals",
                 self.actuator.begin_removals(&cluster, &snapshot, &plan, now).await,
             ),
             (
-                "begin creations",
-                self.actuator.begin_creations(&cluster, &snapshot, &plan, now).await,
+                "record since when nodes are unneeded",
+                status::record_unneeded(&self.clients.write, &self.index, &cluster, &snapshot, &plan).await,
             ),
         ] {
             if let Err(error) = result {

@@ -150,15 +150,27 @@ impl Stepping<'_> {
     fn fails_without_vm(&mut self) -> bool {
         match &self.vm {
             Known::Gone => self.fail("VMNotFound", "the provider no longer has the VM".to_owned()),
-            // While the Node is Ready the provider's word for its state is no reason to give it up.
-            Known::There { state, .. }
-                if is_broken(*state) && !matches!(self.seen.node, NodeSeen::Present(node) if node.ready) =>
-            {
+            Known::There { state, .. } if is_broken(*state) && self.node_confirms(*state) => {
                 self.fail("VMFailed", format!("the provider reports the VM as {state:?}"));
             }
             Known::There { .. } | Known::Unknown => return false,
         }
         true
+    }
+
+    /// Whether the Node bears out that its VM is broken. While it is Ready the provider's word is no reason to give it
+    /// up; and one that worked is not given up for a word about a failure before it has been silent for a while, because
+    /// its pods are not drained then.
+    fn node_confirms(&self, state: InstanceState) -> bool {
+        let worked = self.step.record.phase == MachinePhase::Ready;
+        match self.seen.node {
+            NodeSeen::Present(node) if node.ready => false,
+            NodeSeen::Present(node) if worked && state == InstanceState::Failed => node
+                .unready_since
+                .is_some_and(|since| self.deadlines.unready <= self.now.duration_since(since)),
+            NodeSeen::Unknown => !worked,
+            NodeSeen::Present(_) | NodeSeen::Absent => true,
+        }
     }
 
     /// Records a create call and orders it.

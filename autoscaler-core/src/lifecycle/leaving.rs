@@ -3,6 +3,9 @@
 use super::{Action, Failure, Known, NodeSeen, Removal, RemovalKind, RemovalPhase, Stepping};
 use crate::{provider::InstanceState, snapshot::MachinePhase};
 
+/// The reason of a removal that somebody ordered by deleting the VPSieNode.
+const BY_HAND: &str = "Deleted";
+
 impl Stepping<'_> {
     /// Turns to the way out if a removal is recorded or the deletion was asked for. Returns whether it is.
     pub(super) fn begin_leaving(&mut self) -> bool {
@@ -37,6 +40,9 @@ impl Stepping<'_> {
             return;
         }
         let by_hand = self.step.record.deletion_requested;
+        if by_hand {
+            self.take_over();
+        }
         let phase = self.removal().phase;
         match phase {
             RemovalPhase::Planned | RemovalPhase::Cordoned | RemovalPhase::Draining | RemovalPhase::Drained => {
@@ -44,7 +50,6 @@ impl Stepping<'_> {
                     self.drain(phase, by_hand);
                 }
             }
-            RemovalPhase::RollingBack if by_hand => self.removal().phase = RemovalPhase::Planned,
             RemovalPhase::RollingBack => self.roll_back_on(),
             RemovalPhase::Failed => self.enter(MachinePhase::Ready),
             RemovalPhase::ProviderDeleting | RemovalPhase::ProviderGone | RemovalPhase::NodeDeleted => {
@@ -109,18 +114,34 @@ impl Stepping<'_> {
         }
     }
 
+    /// Makes a removal that is under way, or being undone, one that was ordered by hand: with a deadline of its own, so
+    /// that pods have the whole time that the group gives them.
+    fn take_over(&mut self) {
+        let removal = self.removal();
+        let is_back = removal.phase == RemovalPhase::RollingBack;
+        if !is_back && (removal.reason == BY_HAND || RemovalPhase::Drained < removal.phase) {
+            return;
+        }
+        if is_back {
+            removal.phase = RemovalPhase::Planned;
+        }
+        removal.reason = BY_HAND.to_owned();
+        removal.failed_at = None;
+        removal.message.clear();
+        self.step.record.failure = None;
+        self.enter(MachinePhase::Terminating);
+    }
+
     /// Rolls the removal back if something speaks against it now. Returns whether it does.
     fn object(&mut self, phase: RemovalPhase) -> bool {
         let undrained = phase < RemovalPhase::Drained;
         let empty = self.removal().kind == RemovalKind::Empty;
         let seen = self.seen;
-        let why = if seen.own_node {
+        // In the order in which the planner judges a node, so that both give the same reason.
+        let why = if let Some(objection) = &seen.opposed {
+            (objection.reason.as_str(), objection.message.clone())
+        } else if seen.own_node {
             ("OwnNode", "the autoscaler runs on the node".to_owned())
-        } else if seen.below_minimum {
-            (
-                "NodeGroupMinSizeReached",
-                "the group would have fewer Ready nodes than its minimum".to_owned(),
-            )
         } else if let (true, Some(pod)) = (undrained, &seen.needed_by) {
             ("PendingPods", format!("the pending pod {pod} needs the node"))
         } else if let Some(why) = &seen.pods.blocked {
@@ -129,6 +150,11 @@ impl Stepping<'_> {
             (
                 "NotEmpty",
                 "pods that would have to move have come to the node".to_owned(),
+            )
+        } else if seen.below_minimum {
+            (
+                "NodeGroupMinSizeReached",
+                "the group would have fewer Ready nodes than its minimum".to_owned(),
             )
         } else {
             return false;
@@ -175,20 +201,18 @@ impl Stepping<'_> {
     fn evict(&mut self, by_hand: bool) {
         let (pods, force) = (&self.seen.pods, self.seen.force_drain);
         let overdue = self.overdue(self.deadlines.drain);
-        // Pods of DaemonSets are asked to go, and nobody waits for them.
-        if pods.workload == 0 && (pods.daemon == 0 || overdue) && pods.blocked.is_none() {
+        if pods.workload == 0 && pods.blocked.is_none() {
             self.removal().phase = RemovalPhase::Drained;
+            // What follows has a deadline of its own.
+            self.step.record.phase_since = self.now;
             return;
         }
-        if overdue && !force {
-            let why = pods
-                .blocked
-                .as_ref()
-                .or(pods.refusal.as_ref())
-                .map(|why| format!("; {why}"))
-                .unwrap_or_default();
+        // A pod that is neither held nor refused is on its way out, within its own grace period, or is asked now for the
+        // first time because it had to wait for such a one. Undoing the drain would bring none of them back.
+        let held = pods.blocked.as_ref().or(pods.refusal.as_ref());
+        if let (true, false, Some(why)) = (overdue, force, held) {
             let limit = self.deadlines.drain;
-            let message = format!("{} pods are still on the node after {limit:#}{why}", pods.workload);
+            let message = format!("{} pods are still on the node after {limit:#}; {why}", pods.workload);
             if !by_hand {
                 self.roll_back("DrainTimeout", &message);
                 return;
@@ -210,8 +234,25 @@ impl Stepping<'_> {
                 "OwnNode",
                 "the autoscaler runs on the node; it is deleted once it runs elsewhere".to_owned(),
             );
+        } else if self.seen.attachments != Some(0) && !self.overdue(self.deadlines.detach) {
+            // A VM that is deleted under its volumes keeps them from being attached elsewhere for minutes, and may lose
+            // what was written last.
+        } else if 0 < pods.daemon {
+            // They are asked to go, and nobody waits for them.
+            self.act(Action::Evict { forced: false });
         } else {
             self.delete_now();
+            let left = match self.seen.attachments {
+                Some(0) => return,
+                Some(count) => format!("{count} volumes are still attached"),
+                None => "it is not known whether volumes are still attached".to_owned(),
+            };
+            let limit = self.deadlines.detach;
+            self.note(
+                true,
+                "VolumesAttached",
+                format!("{left} {limit:#} after the drain; the VM is deleted all the same"),
+            );
         }
     }
 
@@ -248,6 +289,7 @@ impl Stepping<'_> {
         let removal = self.removal();
         removal.phase = RemovalPhase::RollingBack;
         removal.failed_at = Some(now);
+        removal.failures = removal.failures.saturating_add(1);
         removal.message = format!("{reason}: {message}");
         self.step.record.failure = Some(Failure {
             reason: reason.to_owned(),
@@ -281,14 +323,14 @@ impl Stepping<'_> {
             .is_none_or(|removal| removal.phase == RemovalPhase::Failed);
         let is_back = self.step.record.phase == MachinePhase::Terminating && !self.step.record.deletion_requested;
         if failed && !(is_back && self.step.record.removal.is_some()) {
-            let reason = "Deleted".to_owned();
+            let reason = BY_HAND.to_owned();
             self.step.record.removal = Some(Removal::planned(RemovalKind::Drain, reason, self.now));
         }
     }
 
     fn removal(&mut self) -> &mut Removal {
         let now = self.now;
-        let new = || Removal::planned(RemovalKind::Drain, "Deleted".to_owned(), now);
+        let new = || Removal::planned(RemovalKind::Drain, BY_HAND.to_owned(), now);
         self.step.record.removal.get_or_insert_with(new)
     }
 }

@@ -23,11 +23,20 @@ mod tests;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use crate::plan::RemovalKind;
+pub use crate::{plan::RemovalKind, scale_down::Objection};
 use crate::{
     provider::{InstanceId, InstanceState},
     snapshot::MachinePhase,
 };
+
+/// How long a node, or a group, is left alone after a removal failed.
+const FIRST_DELAY: SignedDuration = SignedDuration::from_mins(3);
+
+/// How long it is left alone at the most.
+const LONGEST_DELAY: SignedDuration = SignedDuration::from_hours(1);
+
+/// How long a failed removal makes the delay after the next failure longer.
+const FAILURES_KEPT: SignedDuration = SignedDuration::from_hours(3);
 
 /// What is persisted of a VPSieNode.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +80,8 @@ pub struct Removal {
     pub failed_at: Option<Timestamp>,
     /// Why it failed, in a sentence.
     pub message: String,
+    /// How often in a row a removal of this node has failed; see [`delay_after_failures`].
+    pub failures: u32,
 }
 
 /// A step of a removal.
@@ -82,7 +93,8 @@ pub enum RemovalPhase {
     Cordoned,
     /// Pods are being evicted.
     Draining,
-    /// No pod is left that has to move.
+    /// No pod is left that has to move. Volumes are being detached, and at last the pods of DaemonSets go, because a
+    /// CSI driver may be among them.
     Drained,
     /// The provider is told to delete the VM: from here there is no way back.
     ProviderDeleting,
@@ -114,10 +126,17 @@ pub struct Deadlines {
     pub join: SignedDuration,
     /// From the registered Node until it is Ready.
     pub initialize: SignedDuration,
-    /// From the start of the removal until the node is drained.
+    /// From the start of the removal until it is rolled back because a pod does not go. Pods that are on their way
+    /// out have as long as their own grace period gives them.
     pub drain: SignedDuration,
     /// From the delete call until the provider no longer has the VM. It is never given up, only reported.
     pub delete: SignedDuration,
+    /// From the drained node until its VM is deleted even though volumes are still attached to it. After 6 minutes
+    /// kube-controller-manager, too, detaches volumes by force from a node that does not answer.
+    pub detach: SignedDuration,
+    /// How long the Node of a working VPSieNode has to be not Ready before the provider is believed that the VM has
+    /// failed.
+    pub unready: SignedDuration,
     /// How long a Failed VPSieNode is kept for people to look at.
     pub failed_ttl: SignedDuration,
     /// How long after a create call the provider's list may still lack the VM.
@@ -133,19 +152,24 @@ pub struct Observation {
     pub node: NodeSeen,
     /// The pods of the Node; of interest while it is drained.
     pub pods: PodsLeft,
+    /// Volumes that are attached to the Node; of interest once it is drained. `None` when that is not known.
+    pub attachments: Option<u32>,
     /// The reply to the create call that was just made, and to no earlier one.
     pub create: Option<CreateReply>,
     /// Why no create call can be made now, for example for user data that is missing.
     pub create_blocked: Option<String>,
     /// Whether the provider took a delete order for this VM, as far as is remembered. `false` is always safe.
     pub delete_accepted: bool,
+    /// What speaks against a removal that the autoscaler decided: something that changed since then.
+    pub opposed: Option<Objection>,
     /// A pending pod that needs the node.
     pub needed_by: Option<String>,
     /// Whether the group would have fewer Ready nodes than its minimum without this one.
     pub below_minimum: bool,
     /// Whether the autoscaler itself runs on the node.
     pub own_node: bool,
-    /// Whether pods may be deleted past their disruption budgets once the drain deadline has passed.
+    /// Whether pods may be deleted past their disruption budgets once the drain deadline has passed. A pod that must
+    /// not be evicted for another reason stays.
     pub force_drain: bool,
 }
 
@@ -188,6 +212,8 @@ pub enum NodeSeen {
 pub struct NodeState {
     /// Whether it is Ready.
     pub ready: bool,
+    /// Since when it is not Ready, if it says so.
+    pub unready_since: Option<Timestamp>,
     /// Whether it is cordoned, by whomever.
     pub cordoned: bool,
     /// Whether the cordon carries our mark.
@@ -207,7 +233,7 @@ pub struct PodsLeft {
     pub daemon: u32,
     /// Why the node must not be drained: a pod that may not be evicted, or that no plan has a place for.
     pub blocked: Option<String>,
-    /// What the last refused eviction said, as far as is remembered.
+    /// What the last refused eviction of a pod that is still to go said, as far as is remembered.
     pub refusal: Option<String>,
 }
 
@@ -329,6 +355,20 @@ pub fn step(record: &Record, seen: &Observation, deadlines: &Deadlines, now: Tim
     stepping.step
 }
 
+/// How long a node, or a group, is left alone after the last of so many failed removals in a row: 3 minutes after the
+/// first, twice as long after each further one, an hour at the most.
+///
+/// Each attempt evicts pods that work; a budget that does not recover must not cost them a restart every few minutes.
+#[must_use]
+pub const fn delay_after_failures(failures: u32) -> SignedDuration {
+    let doublings = if failures < 2 { 0 } else { failures - 1 };
+    if 5 <= doublings {
+        return LONGEST_DELAY;
+    }
+    // At most 3 min * 16.
+    SignedDuration::from_secs(FIRST_DELAY.as_secs() << doublings)
+}
+
 /// What is known of the VM, once doubts are taken into account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Known {
@@ -394,7 +434,11 @@ impl Stepping<'_> {
 /// Draws the conclusion about the VM that the observation allows.
 fn known_vm(record: &Record, seen: &Observation, deadlines: &Deadlines) -> Known {
     let node_lives = matches!(seen.node, NodeSeen::Present(node) if node.ready);
+    let other = |id: &InstanceId| record.instance.as_ref().is_some_and(|recorded| recorded != id);
     let gone = match &seen.vm {
+        // Another VM than the recorded one, for example one that a person made under the old name: it says nothing
+        // about ours, and is not ours to delete.
+        Vm::Present { id, .. } if other(id) => false,
         Vm::Present { id, state } if *state != InstanceState::Deleted => {
             return Known::There {
                 id: id.clone(),
@@ -475,6 +519,19 @@ impl Removal {
             cordoned_by_us: false,
             failed_at: None,
             message: String::new(),
+            failures: 0,
+        }
+    }
+
+    /// A removal that was just decided, of a node of which another one may have failed before. Failures are forgotten
+    /// three hours after the last one.
+    #[must_use]
+    pub fn planned_after(earlier: Option<&Self>, kind: RemovalKind, reason: String, now: Timestamp) -> Self {
+        let recent = |failed_at: Timestamp| now.duration_since(failed_at) < FAILURES_KEPT;
+        let earlier = earlier.filter(|earlier| earlier.failed_at.is_some_and(recent));
+        Self {
+            failures: earlier.map_or(0, |earlier| earlier.failures),
+            ..Self::planned(kind, reason, now)
         }
     }
 }
@@ -488,9 +545,11 @@ impl Default for Observation {
             vm: Vm::Unknown,
             node: NodeSeen::Unknown,
             pods: PodsLeft::default(),
+            attachments: Some(0),
             create: None,
             create_blocked: None,
             delete_accepted: false,
+            opposed: None,
             needed_by: None,
             below_minimum: false,
             own_node: false,
@@ -509,6 +568,8 @@ impl Default for Deadlines {
             initialize: SignedDuration::from_mins(20),
             drain: SignedDuration::from_mins(15),
             delete: SignedDuration::from_mins(10),
+            detach: SignedDuration::from_mins(6),
+            unready: SignedDuration::from_mins(20),
             failed_ttl: SignedDuration::from_mins(30),
             settle: SignedDuration::from_secs(30),
         }

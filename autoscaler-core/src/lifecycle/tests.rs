@@ -1,6 +1,9 @@
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::*;
+use crate::plan::KeepReason;
+
+mod removals;
 
 const DEADLINES: fn() -> Deadlines = Deadlines::default;
 
@@ -21,6 +24,7 @@ fn present(state: NodeState) -> NodeSeen {
 
 const WORKING: NodeState = NodeState {
     ready: true,
+    unready_since: None,
     cordoned: false,
     cordoned_by_us: false,
     startup_taint: false,
@@ -330,6 +334,7 @@ fn a_drain_that_takes_too_long_is_rolled_back() {
         ..Observation::default()
     };
     seen.pods.workload = 1;
+    seen.pods.refusal = Some("eviction of pod a/b refused".into());
     let record = in_removal(RemovalPhase::Draining);
     assert_eq!(run(&record, &seen, 900).actions, [Action::Evict { forced: false }]);
     let rolling = run(&record, &seen, 901);
@@ -439,46 +444,6 @@ fn what_speaks_against_a_removal_undoes_it_before_the_vm_is_deleted() {
     assert_eq!(run(&drained, &base, 5).record.phase, MachinePhase::Deleting);
 }
 
-#[test]
-fn a_deletion_by_hand_waits_for_the_drain() {
-    let node = NodeState {
-        cordoned: true,
-        cordoned_by_us: true,
-        ..WORKING
-    };
-    let pods = PodsLeft {
-        workload: 1,
-        blocked: Some("pod a/b has no controller".into()),
-        ..PodsLeft::default()
-    };
-    let seen = Observation {
-        vm: vm(InstanceState::Running),
-        node: present(node),
-        pods,
-        ..Observation::default()
-    };
-    let record = Record {
-        deletion_requested: true,
-        ..in_removal(RemovalPhase::Draining)
-    };
-    let late = run(&record, &seen, 2000);
-    assert_eq!(late.actions, [Action::Evict { forced: false }]);
-    assert_eq!(late.note.as_ref().unwrap().reason, "DrainFailed");
-    assert_eq!(
-        run(&late.record, &seen, 2010).note,
-        None,
-        "what has been said is not said again"
-    );
-    let nothing = Record {
-        deletion_requested: true,
-        ..Record::new(at(0))
-    };
-    assert_eq!(
-        run(&nothing, &Observation::default(), 1).actions,
-        [Action::DeleteRecord]
-    );
-}
-
 fn vms() -> impl Strategy<Value = Vm> {
     prop_oneof![
         Just(Vm::Unknown),
@@ -499,9 +464,10 @@ fn nodes() -> impl Strategy<Value = NodeSeen> {
     prop_oneof![
         Just(NodeSeen::Unknown),
         Just(NodeSeen::Absent),
-        any::<[bool; 5]>().prop_map(|[ready, cordoned, ours, startup_taint, prepared]| {
+        (any::<[bool; 5]>(), 0..4000_i64).prop_map(|([ready, cordoned, ours, startup_taint, prepared], since)| {
             NodeSeen::Present(NodeState {
                 ready,
+                unready_since: (!ready).then(|| at(since)),
                 cordoned,
                 cordoned_by_us: ours && cordoned,
                 startup_taint,
@@ -512,13 +478,13 @@ fn nodes() -> impl Strategy<Value = NodeSeen> {
 }
 
 fn observations() -> impl Strategy<Value = Observation> {
-    let pods = (0..3_u32, 0..2_u32, any::<bool>()).prop_map(|(workload, daemon, blocked)| PodsLeft {
+    let pods = (0..3_u32, 0..2_u32, any::<[bool; 2]>()).prop_map(|(workload, daemon, [blocked, refused])| PodsLeft {
         workload,
         daemon,
         blocked: (blocked && 0 < workload).then(|| "a pod".to_owned()),
-        refusal: None,
+        refusal: (refused && 0 < workload).then(|| "a budget".to_owned()),
     });
-    (vms(), nodes(), pods, any::<[bool; 6]>()).prop_map(|(vm, node, pods, flags)| Observation {
+    (vms(), nodes(), pods, any::<[bool; 7]>()).prop_map(|(vm, node, pods, flags)| Observation {
         vm,
         node,
         pods,
@@ -529,6 +495,11 @@ fn observations() -> impl Strategy<Value = Observation> {
         below_minimum: flags[3],
         own_node: flags[4],
         force_drain: flags[5],
+        attachments: if flags[0] { None } else { Some(u32::from(flags[1])) },
+        opposed: flags[6].then(|| Objection {
+            reason: KeepReason::ScaleDownDisabledAnnotation,
+            message: "protected".to_owned(),
+        }),
     })
 }
 

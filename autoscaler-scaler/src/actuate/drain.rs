@@ -1,7 +1,7 @@
 //! Draining a node: which of its pods go now, and asking the eviction API for it.
 //!
-//! The order: pods that are not critical, by ascending priority; when they are gone, critical ones; at last pods of
-//! DaemonSets. An eviction that a disruption budget refuses is asked for again after a while that doubles; when to give
+//! The order: pods that are not critical, by ascending priority; when they are gone, critical ones; at last, when volumes
+//! are detached, pods of DaemonSets. An eviction that a disruption budget refuses is asked for again after a while that doubles; when to give
 //! up is not decided here, but by the deadline in the record.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,20 +84,15 @@ pub(super) enum Evicted {
     Failed(String),
 }
 
-/// How pods are judged.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Judgement<'a> {
-    /// Pods that the plan has a place for, as namespace/name; `None` when any pod may be moved.
-    pub planned: Option<&'a BTreeSet<String>>,
-    /// Whether pods go that no rule would let go, because somebody ordered that.
-    pub forced: bool,
-}
-
-/// Looks at the pods of a node.
+/// Looks at the pods of a node. `planned` are the pods that the plan has a place for, as namespace/name; `None` when any
+/// pod may be moved.
+///
+/// A pod that must not be evicted is a blocker whatever was ordered: force is for disruption budgets only, and a pod that
+/// nobody would replace, or whose data would be lost, goes when its owner says `safe-to-evict=true`.
 pub(super) fn load(
     snapshot: &Snapshot,
     node: NodeId,
-    judgement: Judgement<'_>,
+    planned: Option<&BTreeSet<String>>,
     attempts: &Attempts,
     now: Timestamp,
 ) -> Load {
@@ -126,10 +121,10 @@ pub(super) fn load(
         }
         load.left.workload += 1;
         let priority = snapshot.class_of(pod).priority;
-        let blocked = if leaving || judgement.forced {
+        let blocked = if leaving {
             None
         } else {
-            blocker(snapshot, id, judgement, now)
+            blocker(snapshot, id, planned, now)
         };
         // Those that are leaving, or must not go, hold the later waves back.
         candidates.push((CRITICAL <= priority, priority, !leaving && blocked.is_none(), victim));
@@ -137,8 +132,10 @@ pub(super) fn load(
     }
     candidates.sort_by(|a, b| (a.0, a.1, &a.3.key).cmp(&(b.0, b.1, &b.3.key)));
     let wave = candidates.first().map(|(critical, ..)| *critical);
+    // One that has gone on its way since it was refused holds nothing back.
     let refusal = candidates
         .iter()
+        .filter(|(_, _, may_go, _)| *may_go)
         .find_map(|(.., victim)| attempts.refused.get(&victim.uid));
     load.left.refusal = refusal.map(|refused| refused.message.clone());
     let in_wave = candidates
@@ -235,12 +232,12 @@ pub(super) async fn delete_past_budget(client: &Client, victim: &Victim) -> Evic
     }
 }
 
-fn blocker(snapshot: &Snapshot, id: PodId, judgement: Judgement<'_>, now: Timestamp) -> Option<String> {
+fn blocker(snapshot: &Snapshot, id: PodId, planned: Option<&BTreeSet<String>>, now: Timestamp) -> Option<String> {
     let name = snapshot.pod_name(id);
     match drain::drainability(snapshot, id, now) {
         Drainability::Block(reason) => Some(format!("{reason}: {}", drain::block_message(snapshot, id, reason))),
         Drainability::Wait => Some(format!("pod {name} wants to end by itself")),
-        _ if judgement.planned.is_some_and(|planned| !planned.contains(&name)) => {
+        _ if planned.is_some_and(|planned| !planned.contains(&name)) => {
             Some(format!("pod {name} came to the node after the removal was planned"))
         }
         _ => None,
@@ -262,8 +259,8 @@ impl Attempts {
                 self.refused.remove(&victim.uid);
                 return None;
             }
-            Evicted::Changed => return now.checked_add(FIRST_WAIT).ok(),
-            Evicted::Refused(message) | Evicted::Failed(message) => message,
+            Evicted::Changed => "it has changed since it was judged",
+            Evicted::Refused(message) | Evicted::Failed(message) => message.as_str(),
         };
         let times = self.refused.get(&victim.uid).map_or(0, |refused| refused.times);
         let factor = 1 << times.min(10);

@@ -1,6 +1,6 @@
 //! NodeGroups: finalizer, deletion and status.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::{
@@ -112,7 +112,13 @@ impl Actuator {
     }
 
     /// Writes the status of every managed group that differs.
-    pub(super) async fn keep_group_status(&self, shrunk: &BTreeSet<Key>, now: Timestamp, report: &mut TickReport) {
+    pub(super) async fn keep_group_status(
+        &self,
+        shrunk: &BTreeSet<Key>,
+        failed_removals: &BTreeMap<Key, u32>,
+        now: Timestamp,
+        report: &mut TickReport,
+    ) {
         let cluster = self.index.cluster();
         for (key, group) in cluster.groups.iter().filter(|(_, group)| group.is_managed()) {
             let members: Vec<&VPSieNode> = cluster
@@ -124,8 +130,15 @@ impl Actuator {
             let result = self
                 .write_group_status(group, |status| {
                     if shrunk.contains(key) {
+                        status.scale_down_failures = None;
                         status.last_scale_down_time = Some(api::time(now));
                         status.last_scale_time = Some(api::time(now));
+                    }
+                    if let Some(failed) = failed_removals.get(key) {
+                        let failed = i32::try_from(*failed).unwrap_or(i32::MAX);
+                        status.last_scale_down_failure_time = Some(api::time(now));
+                        status.scale_down_failures =
+                            Some(status.scale_down_failures.unwrap_or(0).saturating_add(failed));
                     }
                     describe_group(status, group, &members, &cluster, now);
                 })

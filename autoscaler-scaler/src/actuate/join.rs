@@ -10,6 +10,7 @@ use autoscaler_core::{
     manifest::node::{Node, Taint},
 };
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
@@ -21,6 +22,9 @@ use crate::{
     events::REPORTER,
     view::{Slim as _, SlimNode},
 };
+
+/// What the state machine calls a drain that took too long.
+const DRAIN_TIMEOUT: &str = "DrainTimeout";
 
 /// How often a write is tried again with a fresh Node when another writer was faster.
 const CONFLICT_RETRIES: usize = 5;
@@ -100,6 +104,7 @@ impl Dress {
 pub(super) fn state(node: &Node, machine: &VPSieNode, dress: &Dress) -> NodeState {
     NodeState {
         ready: is_ready(node),
+        unready_since: unready_since(node),
         cordoned: node.spec.unschedulable,
         cordoned_by_us: node.spec.unschedulable && is_our_cordon(node, machine),
         startup_taint: node.spec.taints.iter().any(|taint| taint.key == labels::STARTUP_TAINT),
@@ -113,6 +118,18 @@ pub(super) fn is_ready(node: &Node) -> bool {
         .conditions
         .iter()
         .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Since when the Ready condition is not True, if it says so.
+fn unready_since(node: &Node) -> Option<Timestamp> {
+    let condition = node
+        .status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == "Ready");
+    condition
+        .filter(|condition| condition.status != "True")
+        .and_then(|condition| condition.last_transition_time)
 }
 
 /// Whether this Node is that of the VPSieNode, by more than its name: no other VPSieNode has marked it, and it is not
@@ -188,11 +205,23 @@ pub(super) async fn cordon(client: &Client, name: &str, mark: &str, now: Timesta
 pub(super) async fn uncordon(client: &Client, name: &str, machine: &VPSieNode) -> Result<Node, kube::Error> {
     update(client, name, |node| {
         is_our_cordon(node, machine).then(|| {
-            let annotations = json!({ (labels::CORDONED_BY): null, (labels::DRAIN_STATUS): "failed" });
-            json!({ "metadata": { "annotations": annotations }, "spec": { "unschedulable": false } })
+            let removal = machine.status.as_ref().and_then(|status| status.removal.as_ref());
+            let message = removal.and_then(|removal| removal.message.as_deref());
+            let late = message.is_some_and(|message| message.starts_with(DRAIN_TIMEOUT));
+            lift(if late { "timeout" } else { "failed" })
         })
     })
     .await
+}
+
+/// The patch that takes our cordon off a Node, and all that says that it is being drained.
+pub(super) fn lift(status: &str) -> Value {
+    let annotations = json!({
+        (labels::CORDONED_BY): null,
+        (labels::DRAIN_START_TIME): null,
+        (labels::DRAIN_STATUS): status,
+    });
+    json!({ "metadata": { "annotations": annotations }, "spec": { "unschedulable": false } })
 }
 
 /// Deletes this very Node. One that is gone already is fine, and so is another one of the same name.
@@ -238,17 +267,31 @@ async fn update(
         let Some(mut patch) = change(&node) else {
             return Ok(node);
         };
-        if let Some(metadata) = patch
-            .as_object_mut()
-            .map(|patch| patch.entry("metadata").or_insert_with(|| json!({})))
-        {
-            metadata["resourceVersion"] = json!(node.metadata.resource_version);
-        }
+        pin(&mut patch, &node);
         match nodes.patch(name, &params, &Patch::Merge(&patch)).await {
             Ok(node) => return Ok(node.into_view()),
             Err(kube::Error::Api(status)) if status.code == 409 && retries < CONFLICT_RETRIES => retries += 1,
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// A Node as events refer to it.
+pub(super) fn reference(node: &Node) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Node".to_owned()),
+        name: Some(node.metadata.name.clone()),
+        uid: Some(node.metadata.uid.clone()),
+        ..ObjectReference::default()
+    }
+}
+
+/// Makes a patch one of this very version of the Node.
+pub(super) fn pin(patch: &mut Value, node: &Node) {
+    if let Some(patch) = patch.as_object_mut() {
+        let metadata = patch.entry("metadata").or_insert_with(|| json!({}));
+        metadata["resourceVersion"] = json!(node.metadata.resource_version);
     }
 }
 

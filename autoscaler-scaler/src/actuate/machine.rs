@@ -6,7 +6,6 @@ use autoscaler_core::{
     snapshot::MachinePhase,
 };
 use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Api, Resource as _, ResourceExt as _,
     api::{Patch, PatchParams},
@@ -410,7 +409,14 @@ impl Actuator {
                 took: since_start(),
             });
         }
+        let key = || {
+            (
+                machine.namespace().unwrap_or_default(),
+                machine.spec.node_group_name.clone(),
+            )
+        };
         if reached(RemovalPhase::RollingBack) {
+            *tick.collected().failed_removals.entry(key()).or_default() += 1;
             let reason = after
                 .failure
                 .as_ref()
@@ -423,11 +429,7 @@ impl Actuator {
             });
         }
         if entered(MachinePhase::Deleting) && before.phase == MachinePhase::Terminating {
-            let key = (
-                machine.namespace().unwrap_or_default(),
-                machine.spec.node_group_name.clone(),
-            );
-            tick.collected().shrunk.insert(key);
+            tick.collected().shrunk.insert(key());
         }
         if after.vm_gone_at.is_some() && before.vm_gone_at.is_none() {
             tick.fact(Fact::VmDeleted {
@@ -438,7 +440,7 @@ impl Actuator {
         let Some(note) = &step.note else { return };
         let mut regarding = vec![machine.object_ref(&())];
         if let (Some(node), RemovalPhase::RollingBack) = (&seen.node, removal(after).unwrap_or(RemovalPhase::Planned)) {
-            regarding.push(node_ref(&node.metadata.name, &node.metadata.uid));
+            regarding.push(join::reference(node));
         }
         for object in &regarding {
             if note.warning {
@@ -461,17 +463,6 @@ impl Actuator {
             Ok(None) => self.index.remove_machine(key),
             Err(error) => tick.problem(format!("VPSieNode {}/{}", key.0, key.1), "get", error.to_string()),
         }
-    }
-}
-
-/// A Node as events refer to it.
-fn node_ref(name: &str, uid: &str) -> ObjectReference {
-    ObjectReference {
-        api_version: Some("v1".to_owned()),
-        kind: Some("Node".to_owned()),
-        name: Some(name.to_owned()),
-        uid: Some(uid.to_owned()),
-        ..ObjectReference::default()
     }
 }
 

@@ -8,10 +8,11 @@
 //!
 //! This file has the public types and the tick. `machine` carries one VPSieNode on, `observe` looks at what the state
 //! machine needs to see, `record` reads and writes its status, `vms` judges the provider's list; `create`, `join`,
-//! `drain` and `remove` are the effects, `group` keeps NodeGroups, `backoff` what cannot be had for them, and `orphans` looks
-//! after what belongs to no VPSieNode.
+//! `drain` and `remove` are the effects, `group` keeps NodeGroups, `backoff` what cannot be had for them, `orphans` looks
+//! after VMs that belong to no VPSieNode, and `cordons` after cordons that belong to no removal.
 
 mod backoff;
+mod cordons;
 mod create;
 mod drain;
 mod group;
@@ -196,6 +197,8 @@ struct Collected {
     refusals: Vec<backoff::Setback>,
     /// Groups of which a node passed the point of no return.
     shrunk: BTreeSet<Key>,
+    /// How many removals of nodes of a group had to be undone.
+    failed_removals: BTreeMap<Key, u32>,
 }
 
 // === impl ActuatorSettings ===
@@ -277,6 +280,7 @@ impl Actuator {
         if listed {
             self.sweep_orphans(&tick).await;
         }
+        self.sweep_cordons(&tick).await;
         let collected = std::mem::take(&mut *tick.collected());
         self.finish(&tick, collected).await
     }
@@ -287,13 +291,15 @@ impl Actuator {
             mut report,
             refusals,
             shrunk,
+            failed_removals,
         } = collected;
         let now = tick.now();
         if let Some(snapshot) = tick.sight.judged_by() {
             self.memory().attempts.retain(snapshot);
         }
         report.replan = self.record_setbacks(refusals, now, &mut report).await;
-        self.keep_group_status(&shrunk, now, &mut report).await;
+        self.keep_group_status(&shrunk, &failed_removals, now, &mut report)
+            .await;
         // The order in which replies came in must not show.
         report
             .problems
@@ -357,11 +363,7 @@ impl Actuator {
     fn forget_the_gone(&self, cluster: &Cluster) {
         let mut memory = self.memory();
         if !memory.delete_accepted.is_empty() {
-            let alive: BTreeSet<String> = cluster
-                .machines
-                .values()
-                .filter_map(|machine| machine.uid())
-                .collect();
+            let alive: BTreeSet<String> = cluster.machines.values().filter_map(|machine| machine.uid()).collect();
             memory.delete_accepted.retain(|uid| alive.contains(uid));
         }
     }

@@ -9,20 +9,27 @@ use autoscaler_core::{
     lifecycle::{CreateReply, NodeSeen, Observation, Record, RemovalPhase},
     manifest::{node::Node, pod::Pod},
     provider::Instance,
+    scale_down::standing_objection,
     snapshot::{MachinePhase, NodeId, PodId, Snapshot, Uid},
     world::World,
 };
-use jiff::Timestamp;
-use kube::{Api, ResourceExt as _, api::ListParams};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::storage::v1::VolumeAttachment;
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{ApiResource, ListParams, NotUsed, Object},
+};
+use serde::Deserialize;
+use tokio::sync::OnceCell;
 
 use super::{
     Actuator, Tick,
-    drain::{self, Judgement, Load},
+    drain::{self, Load},
     join::{self, Dress},
     vms::{Identity, Vms, hostname},
 };
 use crate::{
-    api::{self, NodeGroup, VPSieNode},
+    api::{self, NodeGroup, VPSieNode, labels},
     index::{Cluster, Index},
     view::{Slim as _, SlimNode, SlimPod},
 };
@@ -36,6 +43,8 @@ pub(super) struct Sight<'a> {
     pub vms: Vms,
     nodes: Nodes<'a>,
     index: Index,
+    /// Volumes by the node that they are attached to; read when the first node is drained. `None` when that failed.
+    attachments: OnceCell<Option<BTreeMap<String, u32>>>,
     /// For drains; made when the first one is looked at. Nodes that we have cordoned are not cordoned in it.
     snapshot: OnceLock<Snapshot>,
 }
@@ -76,6 +85,7 @@ impl<'a> Sight<'a> {
             vms,
             nodes: Nodes::of(cluster),
             index,
+            attachments: OnceCell::new(),
             snapshot: OnceLock::new(),
         }
     }
@@ -174,6 +184,7 @@ impl Actuator {
             self.look_at_drain(tick, machine, record, &mut seen);
             if is_drained(record) {
                 self.look_for_newcomers(tick, machine, &mut seen).await;
+                self.look_for_attachments(tick, &mut seen).await;
             }
         }
         seen
@@ -189,8 +200,9 @@ impl Actuator {
         dress: &Dress,
     ) -> (NodeSeen, Option<Node>) {
         let found = match source {
-            // What cannot be undone is decided on what the API server says now.
-            NodeSource::Index if is_drained(record) => None,
+            // What cannot be undone is decided on what the API server says now; and so is whether a cordon is left to
+            // undo, because a reply that was lost may be all that was seen of it.
+            NodeSource::Index if is_drained(record) || is_rolling_back(record) => None,
             NodeSource::Index => tick.sight.nodes.belonging_to(machine).cloned(),
             NodeSource::Written(node) => Some(Node::clone(node)),
             NodeSource::Server => None,
@@ -214,6 +226,11 @@ impl Actuator {
                 let node = node.into_view();
                 if join::belongs(&node, machine) {
                     present(node)
+                } else if is_relabelled(tick.sight.cluster, &node, machine) {
+                    let label = labels::VPSIE_NODE;
+                    let message = format!("label {label} of Node {name} names a VPSieNode that does not exist");
+                    tick.problem(super::describe(machine), "find Node", message);
+                    (NodeSeen::Unknown, None)
                 } else {
                     (NodeSeen::Absent, None)
                 }
@@ -236,13 +253,16 @@ impl Actuator {
             return;
         };
         let by_hand = record.deletion_requested;
+        if is_drained(record) && !by_hand && has_changed(tick.sight.cluster, node) {
+            // The last look is at the Node as it is, and at what its labels and annotations mean.
+            self.index.put_node(node.clone());
+            seen.observation.node = NodeSeen::Unknown;
+            tick.come_back(SignedDuration::from_secs(1));
+            return;
+        }
         let planned = planned_moves(machine).filter(|_| !by_hand);
-        let judgement = Judgement {
-            planned: planned.as_ref(),
-            forced: by_hand && seen.observation.force_drain,
-        };
         let now = tick.now();
-        seen.load = drain::load(snapshot, id, judgement, &self.memory().attempts, now);
+        seen.load = drain::load(snapshot, id, planned.as_ref(), &self.memory().attempts, now);
         seen.observation.pods = seen.load.left.clone();
         seen.observation.own_node = snapshot.node(id).own;
         seen.observation.below_minimum = is_below_minimum(snapshot, id);
@@ -250,8 +270,34 @@ impl Actuator {
             .removal
             .as_ref()
             .is_some_and(|removal| removal.phase < RemovalPhase::Drained);
-        if undrained && !by_hand {
+        if by_hand {
+            return;
+        }
+        seen.observation.opposed = standing_objection(snapshot, id, undrained);
+        if undrained {
             seen.observation.needed_by = pending_pod_for(snapshot, id).map(|pod| snapshot.pod_name(pod));
+        }
+    }
+
+    /// Counts the volumes that are attached to the node, with one list for all nodes of a tick.
+    async fn look_for_attachments(&self, tick: &Tick<'_>, seen: &mut Seen) {
+        let Some(node) = &seen.node else { return };
+        let read = || async {
+            match read_attachments(self.clients.write.clone()).await {
+                Ok(by_node) => Some(by_node),
+                Err(error) => {
+                    tick.problem("VolumeAttachments".to_owned(), "list", error.to_string());
+                    None
+                }
+            }
+        };
+        let by_node = tick.sight.attachments.get_or_init(read).await;
+        let count = by_node
+            .as_ref()
+            .map(|by_node| by_node.get(&node.metadata.name).copied().unwrap_or(0));
+        seen.observation.attachments = count;
+        if count != Some(0) {
+            tick.come_back(SignedDuration::from_secs(5));
         }
     }
 
@@ -287,6 +333,24 @@ impl Actuator {
     }
 }
 
+/// What is of interest of a VolumeAttachment.
+#[derive(Clone, Debug, Deserialize)]
+struct AttachmentSpec {
+    #[serde(rename = "nodeName")]
+    node_name: String,
+}
+
+/// Volumes by the node that they are attached to. There is no field selector for the node, so that all are read.
+async fn read_attachments(client: Client) -> Result<BTreeMap<String, u32>, kube::Error> {
+    type Attachment = Object<AttachmentSpec, NotUsed>;
+    let attachments: Api<Attachment> = Api::all_with(client, &ApiResource::erase::<VolumeAttachment>(&()));
+    let mut by_node = BTreeMap::new();
+    for attachment in attachments.list(&ListParams::default()).await? {
+        *by_node.entry(attachment.spec.node_name).or_default() += 1;
+    }
+    Ok(by_node)
+}
+
 fn find_node(snapshot: &Snapshot, name: &str) -> Option<NodeId> {
     snapshot
         .node_ids()
@@ -317,8 +381,39 @@ fn is_drained(record: &Record) -> bool {
         .is_some_and(|removal| removal.phase == RemovalPhase::Drained)
 }
 
+/// Whether our own changes to the Node are being undone.
+fn is_rolling_back(record: &Record) -> bool {
+    record
+        .removal
+        .as_ref()
+        .is_some_and(|removal| removal.phase == RemovalPhase::RollingBack)
+}
+
+/// Whether the Node that a VPSieNode has known carries a label that leads nowhere: somebody has edited it. The Node of
+/// another VPSieNode, which got the same name later, is no such one.
+fn is_relabelled(cluster: &Cluster, node: &Node, machine: &VPSieNode) -> bool {
+    let known = machine.status.as_ref().and_then(|status| status.node_name.as_deref()) == Some(&node.metadata.name);
+    let label = node.metadata.labels.get(labels::VPSIE_NODE);
+    let is_other = |name: &String| cluster.machines.values().any(|other| other.name_any() == *name);
+    known && label.is_some_and(|name| *name != machine.name_any() && !is_other(name))
+}
+
+/// Whether somebody has changed labels or annotations of a Node since this tick's reading of the cluster.
+fn has_changed(cluster: &Cluster, node: &Node) -> bool {
+    let ours = [labels::CORDONED_BY, labels::DRAIN_START_TIME, labels::DRAIN_STATUS];
+    let annotations = |node: &Node| {
+        let mut annotations = node.metadata.annotations.clone();
+        annotations.retain(|key, _| !ours.contains(&key.as_str()));
+        annotations
+    };
+    cluster
+        .nodes
+        .get(&node.metadata.name)
+        .is_some_and(|known| known.metadata.labels != node.metadata.labels || annotations(known) != annotations(node))
+}
+
 /// Whether a drain, or a decision about one, may be near.
-fn is_leaving(machine: &VPSieNode) -> bool {
+pub(super) fn is_leaving(machine: &VPSieNode) -> bool {
     let removal = machine.status.as_ref().and_then(|status| status.removal.as_ref());
     let active = removal.is_some_and(|removal| removal.phase.is_some_and(|phase| phase != api::RemovalPhase::Failed));
     machine.is_deleting() || active || machine.phase() == api::Phase::Terminating
@@ -373,7 +468,6 @@ pub(super) fn deadlines(
     tick: &Tick<'_>,
     group: Option<&NodeGroup>,
 ) -> autoscaler_core::lifecycle::Deadlines {
-    use jiff::SignedDuration;
     let seconds = |seconds: i32| SignedDuration::from_secs(i64::from(seconds));
     let mut deadlines = actuator.settings.deadlines;
     if tick.has_config {

@@ -60,7 +60,7 @@ pub(super) fn write(
 ) -> VPSieNodeStatus {
     let mut status = machine.status.clone().unwrap_or_default();
     let at = |time: Timestamp| Some(api::time(time));
-    if after.phase != before.phase || status.phase_since.is_none() {
+    if after.phase_since != before.phase_since || status.phase_since.is_none() {
         status.phase_since = at(after.phase_since);
     }
     status.phase = api_phase(after.phase);
@@ -136,6 +136,9 @@ pub(super) fn write_removal(removal: &lifecycle::Removal, moves: Vec<api::PodMov
         started_at: removal.started_at.map(api::time),
         cordoned_by_us: Some(removal.cordoned_by_us),
         failed_at: removal.failed_at.map(api::time),
+        failures: Some(removal.failures)
+            .filter(|failures| 0 < *failures)
+            .map(|failures| i32::try_from(failures).unwrap_or(i32::MAX)),
         message: Some(removal.message.clone()).filter(|message| !message.is_empty()),
         moves,
     }
@@ -228,6 +231,10 @@ fn read_removal(removal: &api::Removal) -> Option<lifecycle::Removal> {
         started_at: removal.started_at.as_ref().map(|time| time.0),
         cordoned_by_us: removal.cordoned_by_us.unwrap_or(false),
         failed_at: removal.failed_at.as_ref().map(|time| time.0),
+        failures: removal
+            .failures
+            .and_then(|failures| u32::try_from(failures).ok())
+            .unwrap_or(0),
         message: removal.message.clone().unwrap_or_default(),
     })
 }
@@ -322,6 +329,7 @@ mod tests {
             }),
             removal: Some(lifecycle::Removal {
                 cordoned_by_us: true,
+                failures: 3,
                 ..lifecycle::Removal::planned(lifecycle::RemovalKind::Empty, "NotNeeded".into(), now())
             }),
             ..before.clone()
@@ -332,6 +340,12 @@ mod tests {
         // Nothing differs when nothing happened.
         let again = write(&machine, &after, &after, None, None, now());
         assert_eq!(difference(machine.status.as_ref(), &again).unwrap(), None);
+
+        // A deadline may begin anew without a change of phase.
+        let recorded = after.clone();
+        after.phase_since = now() + jiff::SignedDuration::from_mins(1);
+        machine.status = Some(write(&machine, &recorded, &after, None, None, now()));
+        assert_eq!(read(&machine, now()), after);
 
         let recorded = after.clone();
         after.failure = None;

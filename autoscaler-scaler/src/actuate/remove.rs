@@ -5,6 +5,7 @@ use autoscaler_core::{
     plan::{Plan, PlannedRemoval, RemovalKind},
     snapshot::Snapshot,
 };
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
@@ -12,7 +13,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{Actuator, record};
+use super::{Actuator, CONCURRENCY, record};
 use crate::{
     api::{PodMove, VPSieNode, labels},
     events::REPORTER,
@@ -38,7 +39,7 @@ impl Actuator {
         plan: &Plan,
         now: Timestamp,
     ) -> Result<(), kube::Error> {
-        let mut first_error = None;
+        let mut writes: Vec<BoxFuture<'_, Result<(), kube::Error>>> = Vec::with_capacity(plan.removals.len());
         for removal in &plan.removals {
             let node = snapshot.node(removal.node);
             let name = snapshot.text(node.name);
@@ -59,11 +60,10 @@ impl Actuator {
                 );
                 continue;
             };
-            if let Err(error) = self.begin_removal(machine, snapshot, removal, name, now).await {
-                first_error = first_error.or(Some(error));
-            }
+            writes.push(self.begin_removal(machine, snapshot, removal, name, now).boxed());
         }
-        first_error.map_or(Ok(()), Err)
+        let results: Vec<_> = futures::stream::iter(writes).buffered(CONCURRENCY).collect().await;
+        results.into_iter().collect()
     }
 
     async fn begin_removal(
@@ -87,7 +87,7 @@ impl Actuator {
         } else {
             "Unready"
         };
-        let planned = lifecycle::Removal::planned(removal.kind, reason.to_owned(), now);
+        let planned = lifecycle::Removal::planned_after(before.removal.as_ref(), removal.kind, reason.to_owned(), now);
         let mut status = machine.status.clone().unwrap_or_default();
         status.removal = Some(record::write_removal(&planned, moves.collect()));
         // The difference also clears what a removal that failed earlier has left.

@@ -136,7 +136,11 @@ impl Vms {
                 .and_then(at);
             found.filter(|instance| unique && instance.token().is_none())
         };
-        by_id.or_else(by_token).or_else(by_hostname)
+        // Once the id is known no other VM is ours, whatever it is called: a person may have made it anew.
+        if machine.id.is_some() {
+            return by_id;
+        }
+        by_token().or_else(by_hostname)
     }
 
     /// The VMs that carry the tag of this cluster.

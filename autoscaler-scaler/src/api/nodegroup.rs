@@ -342,6 +342,13 @@ pub struct NodeGroupStatus {
     /// When the group last shrank.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_scale_down_time: Option<Time>,
+    /// When a removal of one of its nodes last failed; no other one begins for a while after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_scale_down_failure_time: Option<Time>,
+    /// How many removals have failed since one succeeded: the delay before the next one grows with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = i32::MAX))]
+    pub scale_down_failures: Option<i32>,
     /// Offerings that could not be had lately and are left alone for a while.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]

@@ -339,6 +339,10 @@ pub struct Removal {
     /// When the removal failed; the node is left alone for a while after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Time>,
+    /// How often in a row a removal of the node has failed: the delay before the next one grows with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = i32::MAX))]
+    pub failures: Option<i32>,
     /// What happened, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]

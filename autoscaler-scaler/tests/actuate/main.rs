@@ -4,6 +4,7 @@
 
 mod backoff;
 mod provider;
+mod removals;
 mod world;
 
 use autoscaler_core::provider::{InstanceState, ProviderErrorKind};
