@@ -168,6 +168,11 @@ metrics_table! {
         "Errors of Kubernetes watches, by kind of object. Each is followed by a new attempt.";
     INVALID_OBJECTS_TOTAL = Counter "invalid_objects_total", Count, ["kind"],
         "Versions of Kubernetes objects that could not be understood and were left out, by kind of object.";
+    NODE_METRICS_READINGS_TOTAL = Counter "node_metrics_readings_total", Count, ["result"],
+        "Readings of metrics.k8s.io, by result: Completed, Missing (the API is not served) or Failed.";
+    NODE_METRICS_SERVED = Gauge "node_metrics_served", Count, [],
+        "1 while what nodes are measured to use counts beside requests, 0 while requests alone do. Absent until the first \
+         reading.";
     LEADER = Gauge "leader", Count, [],
         "1 while this replica holds the lease, else 0.";
     BUILD_INFO = Gauge "build_info", Count, ["version"],

@@ -131,6 +131,18 @@ label_values! {
     }
 }
 
+label_values! {
+    /// How a reading of `metrics.k8s.io` ended.
+    NodeMetricsReading {
+        /// The API answered.
+        Completed = "Completed",
+        /// The API is not served.
+        Missing = "Missing",
+        /// There was no answer, or none that can be used.
+        Failed = "Failed",
+    }
+}
+
 // === The planning loop ===
 
 /// A pass of the planning loop ended, from the snapshot to the end of the execution.
@@ -336,6 +348,12 @@ pub fn invalid_object(kind: &'static str) {
     counter!(names::INVALID_OBJECTS_TOTAL.name, "kind" => kind).increment(1);
 }
 
+/// `metrics.k8s.io` was read, after which what nodes are measured to use counts beside requests, or does not.
+pub fn node_metrics_reading(result: NodeMetricsReading, served: bool) {
+    counter!(names::NODE_METRICS_READINGS_TOTAL.name, "result" => result.as_str()).increment(1);
+    gauge!(names::NODE_METRICS_SERVED.name).set(f64::from(u8::from(served)));
+}
+
 /// This replica holds the lease, or does not.
 pub fn leader(leader: bool) {
     gauge!(names::LEADER.name).set(f64::from(u8::from(leader)));
@@ -413,6 +431,9 @@ impl ByReason {
 pub(crate) fn start_at_zero() {
     for result in LoopResult::ALL {
         counter!(names::PLANNING_LOOPS_TOTAL.name, "result" => result.as_str()).increment(0);
+    }
+    for result in NodeMetricsReading::ALL {
+        counter!(names::NODE_METRICS_READINGS_TOTAL.name, "result" => result.as_str()).increment(0);
     }
     for result in EvictionResult::ALL {
         counter!(names::POD_EVICTIONS_TOTAL.name, "result" => result.as_str()).increment(0);

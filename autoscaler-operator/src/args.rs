@@ -88,6 +88,12 @@ pub struct RunArgs {
     /// How long a change waits for quiet at the most.
     #[arg(long, default_value = "10s", value_parser = duration)]
     pub batch_max: Duration,
+    /// How often to read what nodes use from metrics.k8s.io.
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    pub utilization_interval: Duration,
+    /// Span of time over which what nodes use must be low; 2 to 255 intervals.
+    #[arg(long, default_value = "10m", value_parser = duration)]
+    pub utilization_window: Duration,
     /// Which log lines to write: a level, or directives as of tracing.
     #[arg(long, env = "LOG_LEVEL", default_value = "info")]
     pub log_level: String,

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use autoscaler_core::provider::CloudProvider;
-use autoscaler_metrics::record;
+use autoscaler_core::{provider::CloudProvider, usage::WindowShape};
+use autoscaler_metrics::record::{self, NodeMetricsReading};
 use autoscaler_scaler::{
     actuate::{Actuator, ActuatorSettings},
     api,
@@ -17,6 +17,7 @@ use autoscaler_scaler::{
     lease::{LeaseKeeper, LeaseSettings},
     pods::PodEvents,
     run::{Clock, Loop, LoopSettings, Observer, Progress},
+    utilization::{Reading, Sampler, SamplerReport, SamplerSettings},
     watch::{WatchReport, Watches},
 };
 use jiff::SignedDuration;
@@ -51,6 +52,10 @@ pub struct Settings {
     pub batch_max: Duration,
     /// Shortest time between two lists of the provider's VMs.
     pub list_interval: SignedDuration,
+    /// The window of measured use that nodes are judged by.
+    pub usage_window: WindowShape,
+    /// How often `metrics.k8s.io` is read: the interval of that window, unless the clock runs at another speed.
+    pub usage_pause: Duration,
     /// The time.
     pub clock: Clock,
     /// Hears of what happens, besides metrics and health.
@@ -89,13 +94,42 @@ pub async fn operate(
         let (watches, client, stop) = (watches.clone(), clients.read.clone(), stop_watches.clone());
         async move { watches.run(&client, &report_watch, &stop).await }
     });
+    let sampling = tokio::spawn(sample(&clients, &index, &settings, watches.clone(), stop_watches.clone()));
     let result = lead(&clients, provider, settings, health, index, &watches, stop).await;
     health.set_shutting_down();
     stop_watches.cancel();
+    if let Err(error) = sampling.await {
+        tracing::error!(%error, "the sampler of measured use ended badly");
+    }
     if let Err(error) = watching.await {
         tracing::error!(%error, "the watches ended badly");
     }
     result
+}
+
+/// Samples what nodes use, from when they are known. It does so also while another replica leads: a new leader then has its
+/// windows.
+fn sample(
+    clients: &Clients,
+    index: &Index,
+    settings: &Settings,
+    watches: Watches,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
+    let sampler_settings = SamplerSettings {
+        shape: settings.usage_window,
+        pause: settings.usage_pause,
+        clock: Arc::clone(&settings.clock),
+    };
+    // The client for writes is the one that is bounded in time and repeats nothing by itself.
+    let sampler = Sampler::new(clients.write.clone(), index.clone(), sampler_settings);
+    async move {
+        tokio::select! {
+            () = watches.synced() => {}
+            () = stop.cancelled() => return,
+        }
+        sampler.run(&report_sampler, &stop).await;
+    }
 }
 
 /// Waits for the lease, runs the loop, and gives the lease back.
@@ -233,6 +267,36 @@ async fn require_crds(clients: &Clients) -> Result<(), Failure> {
             "the CustomResourceDefinitions are not installed; `vpsie-autoscaler crds | kubectl apply -f -` installs them".to_owned(),
         )),
         Err(error) => Err(Failure::Failed(format!("NodeGroups cannot be listed: {error}"))),
+    }
+}
+
+fn report_sampler(report: SamplerReport) {
+    let SamplerReport {
+        reading,
+        measured,
+        changed,
+    } = report;
+    let result = match &reading {
+        Reading::Completed { .. } => NodeMetricsReading::Completed,
+        Reading::Missing => NodeMetricsReading::Missing,
+        Reading::Failed { .. } => NodeMetricsReading::Failed,
+    };
+    record::node_metrics_reading(result, measured);
+    match reading {
+        Reading::Completed { nodes, left_out } if changed => tracing::info!(
+            nodes,
+            left_out,
+            "metrics.k8s.io is served: a node is removed only when what is measured on it is low too"
+        ),
+        Reading::Completed { nodes, left_out } => tracing::debug!(nodes, left_out, "metrics.k8s.io was read"),
+        Reading::Missing if changed => {
+            tracing::info!("metrics.k8s.io is not served: utilization is that of requests alone");
+        }
+        Reading::Failed { message } if changed && !measured => {
+            tracing::warn!(message, "metrics.k8s.io cannot be read: utilization is that of requests alone");
+        }
+        Reading::Failed { message } => tracing::debug!(message, "metrics.k8s.io cannot be read and is tried again"),
+        Reading::Missing => {}
     }
 }
 

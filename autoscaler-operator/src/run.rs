@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use autoscaler_core::usage::WindowShape;
 use autoscaler_metrics::Exporter;
 use autoscaler_scaler::clients::Clients;
 use jiff::{SignedDuration, Timestamp};
@@ -31,6 +32,7 @@ const MAX_LOOP_AGE: Duration = Duration::from_secs(600);
 /// When the operator cannot start, or may not act any more.
 pub async fn run(args: RunArgs) -> Result<(), Failure> {
     telemetry::init(args.log_format, &args.log_level).map_err(Failure::input)?;
+    let usage_window = usage_window(&args)?;
     let exporter = Exporter::install().map_err(|error| Failure::failed(&error))?;
     autoscaler_metrics::record::build_info(env!("CARGO_PKG_VERSION"));
     let clients = Clients::new(config(&args).await?).map_err(|error| Failure::failed(&error))?;
@@ -72,6 +74,8 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         batch_idle: args.batch_idle,
         batch_max: args.batch_max,
         list_interval: SignedDuration::try_from(args.vpsie_list_interval).map_err(|error| Failure::failed(&error))?,
+        usage_window,
+        usage_pause: args.utilization_interval,
         clock: Arc::new(Timestamp::now),
         observer: None,
         explainer,
@@ -81,6 +85,12 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     servers.stopped().await.map_err(|error| Failure::failed(&error))?;
     upkeep.await.map_err(|error| Failure::failed(&error))?;
     result
+}
+
+fn usage_window(args: &RunArgs) -> Result<WindowShape, Failure> {
+    let signed = |duration: Duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    WindowShape::new(signed(args.utilization_window), signed(args.utilization_interval))
+        .map_err(|error| Failure::Input(format!("--utilization-window, --utilization-interval: {error}")))
 }
 
 async fn config(args: &RunArgs) -> Result<Config, Failure> {

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use autoscaler_core::usage::WindowShape;
 use autoscaler_operator::{
     explain::answer::{self, Explainer},
     operate::{self, operate},
@@ -595,6 +596,8 @@ async fn without_files_the_running_operator_is_asked() {
         batch_idle: Duration::from_millis(10),
         batch_max: Duration::from_secs(1),
         list_interval: SignedDuration::from_secs(5),
+        usage_window: WindowShape::DEFAULT,
+        usage_pause: Duration::from_secs(60),
         clock: Arc::new(Timestamp::now),
         observer: Some(observer),
         explainer,

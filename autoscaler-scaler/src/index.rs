@@ -18,6 +18,7 @@ use autoscaler_core::{
     manifest::node::Node,
     provider::Offering,
     snapshot::{Problem, Snapshot},
+    usage::MeasuredUsage,
 };
 use kube::ResourceExt;
 use tokio::sync::watch;
@@ -137,6 +138,11 @@ impl Index {
     /// Sets what the provider offers. This is no change that anybody is told of.
     pub fn set_offerings(&self, offerings: Vec<Offering>) {
         self.known().core.set_offerings(offerings);
+    }
+
+    /// Sets what nodes were measured to use, or that nobody measures. This is no change that anybody is told of.
+    pub fn set_measured_usage(&self, measured: Option<Arc<MeasuredUsage>>) {
+        self.known().core.set_measured_usage(measured);
     }
 
     /// Sets the node that this operator runs on. Nodes that its pods run on are known without being told.

@@ -1,6 +1,6 @@
 //! The Kubernetes adapter of the VPSie autoscaler.
 //!
-//! [`watch`] fills the [`index`] from the API server; [`run`] turns the index into snapshots, lets the core decide, and
+//! [`watch`] fills the [`index`] from the API server, and [`utilization`] adds what nodes are measured to use; [`run`] turns the index into snapshots, lets the core decide, and
 //! has [`actuate`] carry the decision out. [`lease`] says which replica may act. What is decided, and why, is the
 //! business of `autoscaler-core`; nothing here chooses.
 //!
@@ -17,5 +17,6 @@ pub mod lease;
 pub mod pods;
 pub mod run;
 pub mod status;
+pub mod utilization;
 pub mod view;
 pub mod watch;

@@ -20,6 +20,7 @@ const BASE: Shape = Shape {
     pending: 500,
     groups: 10,
     offerings: 10,
+    shrinks: false,
 };
 
 struct Cost {

@@ -21,8 +21,8 @@ use crate::{
     bound::Size,
     judge::Problem,
     objects::{
-        HOSTNAME, NAMESPACE, ZONE, amounts, away, map, node, node_group, nothing_reserved, pending, running, selector,
-        spread,
+        HOSTNAME, NAMESPACE, ZONE, amounts, away, lifted_budgets, long_ago, map, node, node_group, nothing_reserved,
+        pending, running, selector, spread,
     },
 };
 
@@ -39,6 +39,9 @@ pub struct Shape {
     pub groups: usize,
     /// Offerings, each of which every group may buy.
     pub offerings: usize,
+    /// Whether it is too large: every third node is nearly unneeded and every timer has passed, a fifth of the controllers
+    /// have rules about other pods, and as many nodes may go as there are.
+    pub shrinks: bool,
 }
 
 impl Shape {
@@ -49,7 +52,17 @@ impl Shape {
         pending: 0,
         groups: 50,
         offerings: 8,
+        shrinks: false,
     };
+
+    /// A cluster of this many nodes that is too large: scale-down.
+    pub const fn shrinking(nodes: usize) -> Self {
+        Self {
+            nodes,
+            shrinks: true,
+            ..Self::LARGE
+        }
+    }
 }
 
 /// Running pods of one controller.
@@ -58,7 +71,7 @@ const REPLICAS: usize = 75;
 const NODE: (i64, i64, i64) = (3900, 15 * Bytes::GIB, 110);
 /// CPU that the pods of a node request in all, so that nodes are about three quarters full however many pods there are.
 const BUSY: (i64, i64) = (2940, 11_700 * Bytes::MIB);
-/// The same for each 50th node, which is nearly unneeded.
+/// The same for each 50th node, or each third one of a cluster that shrinks, which is nearly unneeded.
 const QUIET: (i64, i64) = (1140, 4500 * Bytes::MIB);
 const DAEMONS: [(&str, i64, i64); 2] = [("agent", 30, 50 * Bytes::MIB), ("proxy", 30, 100 * Bytes::MIB)];
 
@@ -70,6 +83,8 @@ impl Shape {
     /// - Pods that wait are of 20 controllers and ten sizes. Two controllers spread theirs over zones, two keep theirs on
     ///   different hosts.
     /// - Each node has its VPSieNode. No timer of scale-down has passed.
+    /// - In one that shrinks, of 20 controllers two spread their pods over zones and two keep them on different hosts, and a
+    ///   PodDisruptionBudget lets a third of its pods go.
     pub fn problem(&self) -> Problem {
         let offerings: Vec<_> = (0..self.offerings).map(offering).collect();
         let ids: Vec<_> = offerings.iter().map(|offering| offering.id.to_string()).collect();
@@ -98,8 +113,12 @@ impl Shape {
             objects.vpsie_nodes.push(self.machine(index));
             self.pods_of(index, &mut objects.pods);
         }
+        if self.shrinks {
+            objects.autoscaler_configs.push(lifted_budgets());
+        }
         for app in (0..self.apps()).filter(|app| app % 20 < 2) {
-            objects.pod_disruption_budgets.push(budget(app));
+            let allowed = if self.shrinks { REPLICAS as i32 / 3 } else { 1 };
+            objects.pod_disruption_budgets.push(budget(app, allowed));
         }
         objects.pods.extend((0..self.pending).map(waiting));
         let left_for_pods = |offering: &Offering| {
@@ -173,6 +192,7 @@ impl Shape {
             status: VPSieNodeStatus {
                 phase: "Ready".to_owned(),
                 node_name: node_name(index),
+                unneeded_since: self.shrinks.then(long_ago),
                 ..VPSieNodeStatus::default()
             },
         }
@@ -193,7 +213,8 @@ impl Shape {
             }
             pods.push(pod);
         }
-        let (cpu, memory) = if index % 50 == 49 { QUIET } else { BUSY };
+        let quiet_of = if self.shrinks { 3 } else { 50 };
+        let (cpu, memory) = if index % quiet_of == quiet_of - 1 { QUIET } else { BUSY };
         for position in 0..of_apps {
             let app = (index * of_apps + position) % self.apps();
             // Five sizes around the average.
@@ -206,7 +227,13 @@ impl Shape {
                 share(cpu),
                 share(memory),
             );
-            constrain(&mut pod, &app_name(app), app % 20 == 5, app % 20 == 6);
+            let more = usize::from(self.shrinks);
+            constrain(
+                &mut pod,
+                &app_name(app),
+                (5..=5 + more).contains(&(app % 20)),
+                (10..=10 + more).contains(&(app % 20)),
+            );
             pods.push(pod);
         }
     }
@@ -248,7 +275,7 @@ fn constrain(pod: &mut Pod, app: &str, over_zones: bool, alone: bool) {
     }
 }
 
-fn budget(app: usize) -> PodDisruptionBudget {
+fn budget(app: usize, disruptions_allowed: i32) -> PodDisruptionBudget {
     PodDisruptionBudget {
         metadata: ObjectMeta {
             name: app_name(app),
@@ -262,7 +289,7 @@ fn budget(app: usize) -> PodDisruptionBudget {
         },
         status: Some(PodDisruptionBudgetStatus {
             observed_generation: 1,
-            disruptions_allowed: 1,
+            disruptions_allowed,
             ..PodDisruptionBudgetStatus::default()
         }),
     }

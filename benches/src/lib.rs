@@ -6,12 +6,14 @@
 pub mod bound;
 pub mod cluster;
 pub mod cluster_autoscaler;
+pub mod drain;
 pub mod fit;
 pub mod judge;
 pub mod karpenter;
 pub mod measure;
 mod objects;
 pub mod random;
+pub mod utilization;
 
 use autoscaler_core::{
     build::Input,

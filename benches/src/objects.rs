@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use autoscaler_core::{
     manifest::{
-        autoscaler::{NodeGroup, NodeGroupSpec},
-        meta::{LabelSelector, ObjectMeta, OwnerReference, ResourceList},
+        autoscaler::{
+            AutoscalerConfig, AutoscalerConfigSpec, GlobalSettings, NodeGroup, NodeGroupSpec, RemovalBudgets,
+        },
+        meta::{IntOrString, LabelSelector, ObjectMeta, OwnerReference, ResourceList},
         node::{Node, NodeCondition, NodeStatus},
         pod::{
             Affinity, Container, Pod, PodAffinity, PodAffinityTerm, PodCondition, PodSpec, PodStatus,
@@ -14,6 +16,8 @@ use autoscaler_core::{
     },
     quantity::Quantity,
 };
+
+use jiff::Timestamp;
 
 pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
 pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -145,6 +149,31 @@ pub(crate) fn node_group(
         },
         ..NodeGroup::default()
     }
+}
+
+/// Settings with which all nodes of a cluster may go at once, and it may be of any size.
+pub(crate) fn lifted_budgets() -> AutoscalerConfig {
+    AutoscalerConfig {
+        metadata: ObjectMeta {
+            name: "default".to_owned(),
+            ..ObjectMeta::default()
+        },
+        spec: AutoscalerConfigSpec {
+            global_settings: GlobalSettings {
+                max_cluster_workers: 0,
+                budgets: RemovalBudgets {
+                    empty: Some(1_000_000),
+                    drain: Some(IntOrString::String("100%".to_owned())),
+                },
+                ..GlobalSettings::default()
+            },
+        },
+    }
+}
+
+/// A time before all windows.
+pub(crate) fn long_ago() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().expect("a time that is written here")
 }
 
 /// What keeps nothing for system and kubelet, so that a node offers its whole size.

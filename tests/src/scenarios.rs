@@ -1,6 +1,7 @@
 //! What must happen, told once for both kinds of Kubernetes API: each scenario takes a fresh [`World`].
 
 mod scale_up;
+mod utilization;
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +20,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use vpsie_client::mock::{Fault, Route, Times};
 
-pub use self::scale_up::*;
+pub use self::{scale_up::*, utilization::*};
 use crate::world::{NAMESPACE, World, is_running};
 
 /// Hands a macro the list of all tests: a name, the scenario it runs, and the arguments behind the world.
@@ -37,6 +38,8 @@ macro_rules! every_scenario {
             b21_an_oversized_pod_buys_nothing_and_hears_why: b21_an_oversized_pod_buys_nothing_and_hears_why();
             b22_labels_and_taints_before_schedulable: b22_labels_and_taints_before_schedulable();
             scale_down_of_an_idle_node: scale_down_of_an_idle_node();
+            a_node_that_is_measured_busy_stays_until_it_is_idle: a_node_that_is_measured_busy_stays_until_it_is_idle();
+            b9_nodes_without_samples_stay_until_nobody_measures: b9_nodes_without_samples_stay_until_nobody_measures();
             b1_a_node_with_an_empty_dir_pod_stays: b1_a_node_with_an_empty_dir_pod_stays();
             b32_a_lost_reply_to_a_create_buys_one_vm: b32_a_lost_reply_to_a_create_buys_one_vm();
             b32e_an_operator_that_ends_during_a_create_buys_one_vm: b32e_an_operator_that_ends_during_a_create_buys_one_vm();

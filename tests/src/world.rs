@@ -5,7 +5,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use autoscaler_core::provider::CloudProvider;
+use autoscaler_core::{provider::CloudProvider, usage::WindowShape};
 use autoscaler_operator::{
     demo::machines::Machines,
     explain::answer::Explainer,
@@ -77,6 +77,8 @@ pub struct Pace {
     pub patience: Duration,
     /// How often a condition is looked at.
     pub look: Duration,
+    /// The window of measured use.
+    pub usage: WindowShape,
 }
 
 struct Operator {
@@ -130,6 +132,7 @@ impl World {
                 window: 600,
                 patience: Duration::from_secs(4 * 3600),
                 look: Duration::from_secs(5),
+                usage: WindowShape::DEFAULT,
             },
             _machines: Machines::start(mock.clone(), Arc::clone(&kubelets), catalogue),
             client,
@@ -169,6 +172,7 @@ impl World {
                 window: 2,
                 patience: Duration::from_secs(90),
                 look: Duration::from_millis(100),
+                usage: WindowShape::new(SignedDuration::from_secs(5), SignedDuration::from_secs(1)).unwrap(),
             },
             _machines: Machines::start(mock.clone(), Arc::clone(&kubelets), catalogue),
             client,
@@ -192,6 +196,11 @@ impl World {
             Parts::Real { plane, vpsie } => (plane.kubeconfig_path(), vpsie.base_url()),
             Parts::Embedded { .. } => panic!("an embedded world has no addresses"),
         }
+    }
+
+    /// Tells the time of this world.
+    pub fn clock(&self) -> Clock {
+        Arc::clone(&self.clock)
     }
 
     async fn install_crds(&self) {
@@ -242,6 +251,8 @@ impl World {
             } else {
                 SignedDuration::from_secs(5)
             },
+            usage_window: self.pace.usage,
+            usage_pause: Duration::try_from(self.pace.usage.interval()).unwrap(),
             clock: Arc::clone(&self.clock),
             observer: None,
             explainer: Explainer::default(),

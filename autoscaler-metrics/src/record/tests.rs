@@ -83,6 +83,7 @@ fn everything() {
     provider_healthy(true);
     watch_error("Pod");
     invalid_object("NodeGroup");
+    node_metrics_reading(NodeMetricsReading::Completed, true);
     leader(true);
     build_info("1.0.0");
 }

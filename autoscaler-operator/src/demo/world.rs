@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use autoscaler_core::provider::CloudProvider;
+use autoscaler_core::{provider::CloudProvider, usage::WindowShape};
 use autoscaler_scaler::{
     api,
     clients::Clients,
@@ -176,6 +176,8 @@ impl World {
             batch_idle: scaled(1),
             batch_max: scaled(10),
             list_interval: SignedDuration::from_secs(5),
+            usage_window: WindowShape::DEFAULT,
+            usage_pause: scaled(60),
             clock: Arc::clone(&self.clock),
             observer: None,
             explainer: Explainer::default(),

@@ -64,6 +64,19 @@ impl NodeMetrics {
         }
     }
 
+    /// Takes the API away, as when metrics-server is uninstalled.
+    ///
+    /// # Errors
+    ///
+    /// What the API server answers.
+    pub async fn uninstall(self, client: &Client) -> Result<(), Error> {
+        let definitions = Api::<CustomResourceDefinition>::all(client.clone());
+        definitions
+            .delete("nodes.metrics.k8s.io", &Default::default())
+            .await
+            .map(drop)
+    }
+
     /// Sets what the node `name` used during the 30 seconds before `timestamp`. Both amounts are Kubernetes quantities, such
     /// as `250m` and `1Gi`.
     ///
