@@ -230,6 +230,15 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_may_be_declared_one_of_a_daemon_set() {
+        let declared = annotated("cluster-autoscaler.kubernetes.io/daemonset-pod", "true");
+        assert_eq!(judge(declared.clone()), (Drainability::Daemon, false));
+        assert_eq!(judge(both(declared, &naked())), (Drainability::Daemon, false));
+        let denied = annotated("cluster-autoscaler.kubernetes.io/daemonset-pod", "false");
+        assert_eq!(judge(both(denied, &naked())).0, block(BlockReason::NotReplicated));
+    }
+
+    #[test]
     fn safe_to_evict_comes_before_everything_that_blocks() {
         let patch = both(
             safe_to_evict("true"),

@@ -11,7 +11,7 @@ use crate::{
     drain,
     plan::{Destination, Plan, PodVerdict},
     resources::{Resource, Resources},
-    snapshot::{GroupId, Headroom, Machine, MachinePhase, NodeId, PodId, Snapshot},
+    snapshot::{GroupId, Headroom, NodeId, PodId, Snapshot},
     template::Template,
 };
 
@@ -118,8 +118,7 @@ pub(crate) fn group_of(snapshot: &Snapshot, id: NodeId, now: Timestamp) -> Optio
     let node = snapshot.node(id);
     let group = node.group.filter(|group| snapshot.group(*group).headroom.is_some())?;
     let machine = node.machine.map(|machine| snapshot.machine(machine));
-    let goes = |machine: &Machine| machine.is_leaving() || machine.phase == MachinePhase::Failed;
-    let stays = !node.unschedulable && !node.deleting && !machine.is_some_and(goes);
+    let stays = !node.unschedulable && !snapshot.is_leaving(id);
     let well_known = &snapshot.well_known;
     let tainted = |key| node.taints.iter().any(|taint| taint.key == key);
     let works = match machine {

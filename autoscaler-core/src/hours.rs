@@ -16,8 +16,8 @@ pub enum AllowedHours {
         start: Time,
         /// First minute after.
         end: Time,
-        /// The zone that the times are in.
-        zone: TimeZone,
+        /// The zone that the times are in, if the annotations name one.
+        zone: Option<TimeZone>,
     },
     /// The annotation could not be understood, so removal is never allowed; the text says why.
     Never(String),
@@ -29,13 +29,9 @@ impl AllowedHours {
     /// What cannot be understood becomes [`AllowedHours::Never`]: a wish for fewer removals must not turn into more.
     #[must_use]
     pub fn parse(hours: &str, zone: Option<&str>) -> Self {
-        let zone = match zone {
-            None => TimeZone::UTC,
-            // The database that is compiled in: the answer must not depend on the files of the machine.
-            Some(name) => match TimeZoneDatabase::bundled().get(name) {
-                Ok(zone) => zone,
-                Err(_) => return Self::Never(format!("time zone {name:?} is not known")),
-            },
+        let zone = match zone.map(parse_zone).transpose() {
+            Ok(zone) => zone,
+            Err(why) => return Self::Never(why),
         };
         let times = hours
             .trim()
@@ -47,13 +43,28 @@ impl AllowedHours {
         }
     }
 
-    /// Whether removal is allowed at this time.
+    /// These hours in a default zone, if they name none themselves. A default that is not known means never: whoever wrote
+    /// it did not mean UTC.
+    #[must_use]
+    pub fn in_zone(&self, default: Option<&Result<TimeZone, String>>) -> Self {
+        match (self, default) {
+            (Self::Daily { zone: None, .. }, Some(Err(why))) => Self::Never(why.clone()),
+            (Self::Daily { start, end, zone: None }, Some(Ok(zone))) => Self::Daily {
+                start: *start,
+                end: *end,
+                zone: Some(zone.clone()),
+            },
+            (hours, _) => hours.clone(),
+        }
+    }
+
+    /// Whether removal is allowed at this time. Hours without a zone are in UTC.
     #[must_use]
     pub fn contains(&self, now: Timestamp) -> bool {
         match self {
             Self::Never(_) => false,
             Self::Daily { start, end, zone } => {
-                let time = now.to_zoned(zone.clone()).time();
+                let time = now.to_zoned(zone.clone().unwrap_or(TimeZone::UTC)).time();
                 match start.cmp(end) {
                     std::cmp::Ordering::Less => *start <= time && time < *end,
                     std::cmp::Ordering::Equal => true,
@@ -62,6 +73,17 @@ impl AllowedHours {
             }
         }
     }
+}
+
+/// The time zone of this IANA name.
+///
+/// # Errors
+/// Why there is none, in words.
+pub fn parse_zone(name: &str) -> Result<TimeZone, String> {
+    // The database that is compiled in: the answer must not depend on the files of the machine.
+    TimeZoneDatabase::bundled()
+        .get(name)
+        .map_err(|_| format!("time zone {name:?} is not known"))
 }
 
 /// Reads `HH:MM`, two digits each.
@@ -105,6 +127,22 @@ mod tests {
         let berlin = AllowedHours::parse("09:00-10:00", Some("Europe/Berlin"));
         assert!(berlin.contains(at("2026-07-01T07:30:00Z")));
         assert!(!berlin.contains(at("2026-07-01T09:30:00Z")));
+    }
+
+    #[test]
+    fn hours_without_a_zone_take_the_default_and_an_unknown_default_means_never() {
+        let at_nine = AllowedHours::parse("09:00-10:00", None);
+        let berlin = parse_zone("Europe/Berlin");
+        assert!(at_nine.in_zone(Some(&berlin)).contains(at("2026-07-01T07:30:00Z")));
+        assert!(at_nine.in_zone(None).contains(at("2026-07-01T09:30:00Z")));
+        let utc = AllowedHours::parse("09:00-10:00", Some("UTC"));
+        assert!(utc.in_zone(Some(&berlin)).contains(at("2026-07-01T09:30:00Z")));
+        let mars = parse_zone("Mars/Olympus");
+        assert_eq!(
+            at_nine.in_zone(Some(&mars)),
+            AllowedHours::Never("time zone \"Mars/Olympus\" is not known".to_owned())
+        );
+        assert_eq!(utc.in_zone(Some(&mars)), utc);
     }
 
     #[test]

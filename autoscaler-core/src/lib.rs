@@ -48,6 +48,7 @@
 //!   plugins of kube-scheduler do.
 //! - The result is a [`plan`](mod@plan), [`check`](mod@check) judges it, [`document`] turns it into JSON. [`explain`] says
 //!   what one pod sees before anything is moved.
+//! - [`usage`] keeps what nodes are measured to use, which scale-down looks at beside the requests of their pods.
 //! - [`lifecycle`] is the life of one node as a state machine, [`provider`] is the port to the cloud.
 //!
 //! Names of resources, labels and reasons are those of Kubernetes and, where it has one, of the Cluster Autoscaler.
@@ -79,4 +80,5 @@ pub mod snapshot;
 pub mod symbol;
 pub mod taint;
 pub mod template;
+pub mod usage;
 pub mod world;

@@ -245,7 +245,7 @@ reasons! {
         ScaleDownUnreadyDisabled,
         /// It offers nothing, so that no share can be computed.
         UnexpectedError,
-        /// Its pods request too much of it.
+        /// Its pods request too much of it, or too much of it is measured to be used.
         NotUnderutilized,
         /// Too many nodes of the cluster are not Ready.
         ClusterUnhealthy,
@@ -259,7 +259,7 @@ reasons! {
         InCooldown,
         /// Its removal failed not long ago.
         RecentlyFailed,
-        /// Pods of another removal of this plan move to it.
+        /// Pods of another removal, of this plan or under way, move to it.
         MoveTarget,
         /// A pod must not be evicted.
         BlockedByPod,

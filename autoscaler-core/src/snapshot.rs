@@ -12,9 +12,9 @@ pub use self::{
     settings::{BudgetSize, Expander, PhaseTimeouts, ScaleDownPolicy, Settings},
 };
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, sync::Arc};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 use crate::{
     constraint::{
@@ -30,6 +30,7 @@ use crate::{
     selector::{LabelSelector, Labels, NodeSelector},
     symbol::{Symbol, Symbols},
     taint::{Taint, Toleration},
+    usage::MeasuredUsage,
     world::Start,
 };
 
@@ -109,6 +110,8 @@ pub struct Snapshot {
     pub offerings: Vec<Offering>,
     /// The cluster-wide settings.
     pub settings: Settings,
+    /// What nodes were measured to use; `None` when nobody measures, and then requests alone count.
+    pub measured: Option<Arc<MeasuredUsage>>,
     /// Objects, or parts of objects, that could not be understood, and what was done instead.
     pub problems: Vec<Problem>,
     /// By node, each by namespace and name.
@@ -200,9 +203,9 @@ pub struct Node {
     pub deleting: bool,
     /// Whether it is a control-plane node.
     pub control_plane: bool,
-    /// The annotation or label that forbids its removal.
+    /// The annotation or label that forbids its removal, as `KEY=VALUE`.
     pub opt_out: Option<Symbol>,
-    /// Hours in which it may be removed, from its own annotation.
+    /// Hours in which it may be removed, from its own annotation; [`Snapshot::allowed_hours`] knows those that hold.
     pub allowed_hours: Option<AllowedHours>,
     /// The group it belongs to.
     pub group: Option<GroupId>,
@@ -266,10 +269,18 @@ pub struct NodeGroup {
     pub headroom: Option<Headroom>,
     /// Rules for removal of its nodes.
     pub scale_down: ScaleDownPolicy,
-    /// Hours in which its nodes may be removed.
+    /// The annotation or label that forbids the removal of any of its nodes, as `KEY=VALUE`.
+    pub opt_out: Option<Symbol>,
+    /// Hours in which its nodes may be removed, where a Node has none of its own.
     pub allowed_hours: Option<AllowedHours>,
-    /// When it grew last.
+    /// The time zone of allowed hours that have none of their own; the error says why the one that it names is not known.
+    pub time_zone: Option<Result<TimeZone, String>>,
+    /// When it grew last, as its status says. A VPSieNode may be younger: it is created first.
     pub last_scale_up: Option<Timestamp>,
+    /// When a removal of one of its nodes failed last.
+    pub last_scale_down_failure: Option<Timestamp>,
+    /// How many removals have failed since one succeeded.
+    pub scale_down_failures: u32,
     /// Offerings that must not be tried for a while.
     pub backoffs: Vec<Backoff>,
 }
@@ -325,8 +336,12 @@ pub struct Machine {
     pub phase: MachinePhase,
     /// Since when it is in this phase.
     pub phase_since: Option<Timestamp>,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
     /// Whether its deletion was requested.
     pub deleting: bool,
+    /// The annotation or label that forbids its removal, as `KEY=VALUE`.
+    pub opt_out: Option<Symbol>,
     /// Its Node, once there is one.
     pub node: Option<NodeId>,
     /// Since when its node is unneeded.
@@ -342,6 +357,19 @@ pub struct Removal {
     pub active: bool,
     /// When it failed.
     pub failed_at: Option<Timestamp>,
+    /// How often in a row a removal of the node has failed.
+    pub failures: u32,
+    /// Where the plan expected the pods to go.
+    pub moves: Vec<RecordedMove>,
+}
+
+/// A move of a removal, as its status records it. The pod may be gone, and so may the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedMove {
+    /// The pod, as `namespace/name`.
+    pub pod: String,
+    /// The name of the node that has room for it.
+    pub to: String,
 }
 
 /// The phase of a VPSieNode.
@@ -548,6 +576,24 @@ impl Snapshot {
             .or_else(|| with_id().find(|offering| offering.datacenter.is_none()))
     }
 
+    /// The hours in which a node may be removed: those of its Node, else those of its group. Their time zone is that of the
+    /// same object, else that of the group, else UTC. `None` when any hour will do.
+    #[must_use]
+    pub fn allowed_hours(&self, node: NodeId) -> Option<AllowedHours> {
+        let node = self.node(node);
+        let group = node.group.map(|group| self.group(group));
+        let of_group = || group.and_then(|group| group.allowed_hours.as_ref());
+        let hours = node.allowed_hours.as_ref().or_else(of_group)?;
+        Some(hours.in_zone(group.and_then(|group| group.time_zone.as_ref())))
+    }
+
+    /// Whether the removal of a node is in progress, ours or somebody else's, or its VPSieNode has failed.
+    #[must_use]
+    pub fn is_leaving(&self, node: NodeId) -> bool {
+        let node = self.node(node);
+        node.deleting || node.machine.is_some_and(|machine| self.machine(machine).is_leaving())
+    }
+
     /// The order of pods by namespace and name.
     pub(crate) fn compare_pods(&self, one: PodId, other: PodId) -> Ordering {
         let (one, other) = (self.pod(one), self.pod(other));
@@ -585,11 +631,15 @@ impl Machine {
             )
     }
 
-    /// Whether it is being removed: by phase, by its removal operation or by its deletion.
+    /// Whether it is going: by phase, by its removal operation or by its deletion. One that has failed is going too: its VM
+    /// is deleted as it is, whatever runs on it.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         self.deleting
-            || matches!(self.phase, MachinePhase::Terminating | MachinePhase::Deleting)
+            || matches!(
+                self.phase,
+                MachinePhase::Terminating | MachinePhase::Deleting | MachinePhase::Failed
+            )
             || self.removal.as_ref().is_some_and(|removal| removal.active)
     }
 }

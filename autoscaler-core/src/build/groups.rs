@@ -10,8 +10,8 @@ use crate::{
     provider::{DatacenterId, OfferingId},
     resources::Resource,
     snapshot::{
-        Backoff, Budget, BudgetSize, Expander, Headroom, Machine, MachinePhase, NodeGroup, PhaseTimeouts, Removal,
-        ScaleDownPolicy, Settings,
+        Backoff, Budget, BudgetSize, Expander, Headroom, Machine, MachinePhase, NodeGroup, PhaseTimeouts, RecordedMove,
+        Removal, ScaleDownPolicy, Settings,
     },
 };
 
@@ -80,6 +80,8 @@ impl Reader<'_> {
         });
         let reserved = reserved.collect();
         let allowed_hours = self.allowed_hours(metadata, &object);
+        let time_zone = self.time_zone(metadata, &object);
+        let opt_out = self.opt_out(metadata, &object);
         let headroom = spec.headroom.as_ref().and_then(|headroom| self.headroom(headroom));
         let backoffs = manifest.status.scale_up_backoffs.iter().filter_map(|backoff| {
             Some(Backoff {
@@ -121,8 +123,12 @@ impl Reader<'_> {
                 drain_budget: down.budgets.drain.as_ref().and_then(budget_size),
                 empty_budget: down.budgets.empty.and_then(|empty| u32::try_from(empty).ok()),
             },
+            opt_out,
             allowed_hours,
+            time_zone,
             last_scale_up: manifest.status.last_scale_up_time,
+            last_scale_down_failure: manifest.status.last_scale_down_failure_time,
+            scale_down_failures: count(manifest.status.scale_down_failures),
             backoffs: backoffs.collect(),
         }
     }
@@ -168,7 +174,10 @@ impl Reader<'_> {
         let removal = status.removal.as_ref().map(|removal| Removal {
             active: !matches!(removal.phase.as_str(), "" | "Failed"),
             failed_at: removal.failed_at,
+            failures: count(removal.failures),
+            moves: removal.moves.iter().map(recorded_move).collect(),
         });
+        let opt_out = self.opt_out(metadata, &|| format!("VPSieNode {}", metadata.full_name()));
         let machine = Machine {
             namespace: self.intern(&metadata.namespace),
             name: self.intern(&metadata.name),
@@ -177,7 +186,9 @@ impl Reader<'_> {
             datacenter: DatacenterId::new(spec.datacenter_id.as_str()),
             phase,
             phase_since: status.phase_since.or(metadata.creation_timestamp),
+            created_at: metadata.creation_timestamp,
             deleting: metadata.deletion_timestamp.is_some(),
+            opt_out,
             node: None,
             unneeded_since: status.unneeded_since,
             removal,
@@ -202,6 +213,13 @@ impl Reader<'_> {
             disruptions_allowed: fresh.map_or(0, |status| count(status.disruptions_allowed)),
             always_allow_unhealthy: manifest.spec.unhealthy_pod_eviction_policy == "AlwaysAllow",
         }
+    }
+}
+
+fn recorded_move(manifest: &crd::PodMove) -> RecordedMove {
+    RecordedMove {
+        pod: manifest.pod.clone(),
+        to: manifest.to.clone(),
     }
 }
 

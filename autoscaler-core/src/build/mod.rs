@@ -10,7 +10,7 @@ mod signature;
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, tz::TimeZone};
 
 pub(crate) use self::{
     nodes::Owners,
@@ -19,7 +19,7 @@ pub(crate) use self::{
 };
 use crate::{
     constraint::volumes::ZoneKeys,
-    hours::AllowedHours,
+    hours::{AllowedHours, parse_zone},
     index::Index,
     manifest::{
         Objects, autoscaler as crd,
@@ -68,14 +68,22 @@ const SCHEDULING_POD_GROUP_LABEL: &str = "scheduling.x-k8s.io/pod-group";
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 const DEFAULT_GRACE_SECONDS: i64 = 30;
 
-/// Keys, as annotation or label of a node, that forbid its removal when they have this value.
-const OPT_OUTS: [(&str, &str); 5] = [
-    ("autoscaler.vpsie.com/protected", "true"),
-    ("autoscaler.vpsie.com/scale-down", "disabled"),
-    ("autoscaler.vpsie.com/scale-down-disabled", "true"),
-    ("cluster-autoscaler.kubernetes.io/scale-down-disabled", "true"),
-    (DO_NOT_DISRUPT_ANNOTATION, "true"),
+/// Keys, as annotation or label, that forbid the removal of a node: the value that does, and the one that does not. A value
+/// that is neither forbids it too: a wish for fewer removals must not turn into more.
+const OPT_OUTS: [(&str, &str, &str); 3] = [
+    ("autoscaler.vpsie.com/protected", "true", "false"),
+    ("autoscaler.vpsie.com/scale-down", "disabled", "enabled"),
+    ("autoscaler.vpsie.com/scale-down-disabled", "true", "false"),
 ];
+
+/// Annotations of other autoscalers that forbid the removal of a node when they are `true`, as there.
+const FOREIGN_OPT_OUTS: [&str; 2] = [
+    "cluster-autoscaler.kubernetes.io/scale-down-disabled",
+    DO_NOT_DISRUPT_ANNOTATION,
+];
+
+/// So many characters of a value that nobody understands are shown.
+const SHOWN_CHARACTERS: usize = 40;
 
 /// The objects that a snapshot is made of, by reference, in any order.
 #[derive(Clone, Debug, Default)]
@@ -229,6 +237,47 @@ impl Reader<'_> {
             value: (manifest.operator != "Exists").then(|| self.intern(&manifest.value)),
             effect: Effect::parse(&manifest.effect),
         })
+    }
+
+    /// What forbids the removal of a node, or of the nodes of a group, as `KEY=VALUE`.
+    fn opt_out(&mut self, metadata: &ObjectMeta, object: &dyn Fn() -> String) -> Option<Symbol> {
+        let ObjectMeta {
+            annotations, labels, ..
+        } = metadata;
+        let mut found = None;
+        for (key, yes, no) in OPT_OUTS {
+            for (map, field) in [(annotations, "annotations"), (labels, "labels")] {
+                let Some(value) = map.get(key).filter(|value| *value != no) else {
+                    continue;
+                };
+                let shown: String = value.chars().take(SHOWN_CHARACTERS).collect();
+                if value != yes {
+                    let message = format!("{shown:?} is neither {yes} nor {no}; removal is not allowed");
+                    self.problem(object(), &format!("metadata.{field}[{key}]"), message);
+                }
+                found.get_or_insert_with(|| format!("{key}={shown}"));
+            }
+        }
+        for key in FOREIGN_OPT_OUTS {
+            if annotations.get(key).is_some_and(|value| value == "true") {
+                found.get_or_insert_with(|| format!("{key}=true"));
+            }
+        }
+        found.map(|found| self.intern(&found))
+    }
+
+    /// The time zone that a NodeGroup names.
+    fn time_zone(&mut self, metadata: &ObjectMeta, object: &dyn Fn() -> String) -> Option<Result<TimeZone, String>> {
+        let zone = parse_zone(metadata.annotations.get(TIME_ZONE_ANNOTATION)?);
+        if let Err(why) = &zone {
+            let message = format!("{why}; hours that need it are never allowed");
+            self.problem(
+                object(),
+                &format!("metadata.annotations[{TIME_ZONE_ANNOTATION}]"),
+                message,
+            );
+        }
+        Some(zone)
     }
 
     fn allowed_hours(&mut self, metadata: &ObjectMeta, object: &dyn Fn() -> String) -> Option<AllowedHours> {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{MANAGED_LABEL, NODE_GROUP_LABEL, NODE_GROUP_NAMESPACE_LABEL, OPT_OUTS, Reader, non_empty};
+use super::{
+    ALLOWED_HOURS_ANNOTATION, MANAGED_LABEL, NODE_GROUP_LABEL, NODE_GROUP_NAMESPACE_LABEL, Reader,
+    TIME_ZONE_ANNOTATION, non_empty,
+};
 use crate::{
     manifest::node as node_manifest,
     provider::OfferingId,
@@ -28,11 +31,16 @@ impl Reader<'_> {
                 since: metadata.creation_timestamp,
             },
         };
-        let opt_out = OPT_OUTS.iter().find(|(key, value)| {
-            let set = |map: &BTreeMap<String, String>| map.get(*key).is_some_and(|text| text == value);
-            set(&metadata.annotations) || (key.starts_with("autoscaler.vpsie.com/") && set(&metadata.labels))
-        });
-        let opt_out = opt_out.map(|(key, _)| *key);
+        let object = || format!("Node {}", metadata.name);
+        let annotations = &metadata.annotations;
+        if annotations.contains_key(TIME_ZONE_ANNOTATION) && !annotations.contains_key(ALLOWED_HOURS_ANNOTATION) {
+            let message = format!("there is no {ALLOWED_HOURS_ANNOTATION} that it could belong to; it is ignored");
+            self.problem(
+                object(),
+                &format!("metadata.annotations[{TIME_ZONE_ANNOTATION}]"),
+                message,
+            );
+        }
         Node {
             name: self.intern(&metadata.name),
             labels: self.labels_of(&metadata.labels),
@@ -48,8 +56,8 @@ impl Reader<'_> {
             ]
             .iter()
             .any(|key| metadata.labels.contains_key(*key)),
-            opt_out: opt_out.map(|key| self.intern(key)),
-            allowed_hours: self.allowed_hours(metadata, &|| format!("Node {}", metadata.name)),
+            opt_out: self.opt_out(metadata, &object),
+            allowed_hours: self.allowed_hours(metadata, &object),
             group: None,
             machine: None,
             offering: None,

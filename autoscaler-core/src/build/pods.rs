@@ -42,6 +42,7 @@ pub(crate) struct Traits {
     safe_to_evict: Option<SafeToEvict>,
     gated: bool,
     mirror: bool,
+    daemon_set: bool,
 }
 
 impl Default for Priorities {
@@ -93,8 +94,9 @@ impl Reader<'_> {
             controller: metadata.controller().map(|owner| Controller {
                 kind: self.symbols.intern(&owner.kind),
                 name: self.symbols.intern(&owner.name),
-                daemon_set: owner.kind == "DaemonSet" || annotation(DAEMON_SET_POD_ANNOTATION) == Some("true"),
             }),
+            daemon_set: metadata.controller().is_some_and(|owner| owner.kind == "DaemonSet")
+                || annotation(DAEMON_SET_POD_ANNOTATION) == Some("true"),
             gated: !spec.scheduling_gates.is_empty(),
             mirror: annotation(MIRROR_ANNOTATION).is_some(),
             own: metadata
@@ -296,6 +298,7 @@ impl Traits {
             started: status.start_time.into(),
             created: metadata.creation_timestamp.into(),
             controller: self.controller,
+            daemon_set: self.daemon_set,
             mirror: self.mirror,
             own: self.own,
             safe_to_evict: self.safe_to_evict,

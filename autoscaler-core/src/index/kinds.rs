@@ -453,7 +453,9 @@ fn concerns_only_itself(old: &VPSieNode, new: &VPSieNode) -> bool {
         let phase = machine.status.phase.as_str();
         phase.is_empty() || MachinePhase::parse(phase).is_some()
     };
-    links(old) == links(new) && is_phase(old) && is_phase(new)
+    let (of_old, of_new) = (&old.metadata, &new.metadata);
+    let says_the_same = of_old.annotations == of_new.annotations && of_old.labels == of_new.labels;
+    says_the_same && links(old) == links(new) && is_phase(old) && is_phase(new)
 }
 
 /// Namespace and name of an object.

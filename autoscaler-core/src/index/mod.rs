@@ -41,13 +41,17 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use self::{classes::ClassTable, kinds::Kinds, nodes::NodeTable, pods::PodTable};
 use crate::{
     build::{self, Input, Priorities},
     constraint::{Rules, compile::Compiler, storage::Storage},
     snapshot::{ClassId, MachineId, NodeId, PodClass, Problem, Snapshot},
+    usage::MeasuredUsage,
 };
 
 /// The objects of a cluster, folded into a [`Snapshot`].
@@ -165,6 +169,11 @@ impl Index {
     pub fn into_snapshot(mut self) -> Snapshot {
         self.settle();
         self.snapshot
+    }
+
+    /// Sets what nodes were measured to use, or that nobody measures.
+    pub fn set_measured_usage(&mut self, measured: Option<Arc<MeasuredUsage>>) {
+        self.snapshot.measured = measured;
     }
 
     /// Does what is still to be done. Each step needs those before it.

@@ -105,11 +105,8 @@ fn describe(snapshot: &Snapshot, ignore_timers: bool) -> String {
             pod.local_storage.map(|volume| snapshot.text(volume)),
             pod.pod_group.map(|group| snapshot.text(group)),
             pod.controller
-                .map(|controller| {
-                    let (kind, name) = (snapshot.text(controller.kind), snapshot.text(controller.name));
-                    (kind, name, controller.daemon_set)
-                }),
-            (pod.bound, pod.gated, pod.ready, pod.mirror, pod.own),
+                .map(|controller| { (snapshot.text(controller.kind), snapshot.text(controller.name)) }),
+            (pod.bound, pod.gated, pod.ready, pod.mirror, pod.own, pod.daemon_set),
             pod.safe_to_evict,
             pod.do_not_disrupt,
             pod.deletion,

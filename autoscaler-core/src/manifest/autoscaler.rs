@@ -93,6 +93,10 @@ view! {
         pub last_scale_up_time: Option<Timestamp>,
         /// When a node of the group was removed last.
         pub last_scale_down_time: Option<Timestamp>,
+        /// When a removal of one of its nodes failed last.
+        pub last_scale_down_failure_time: Option<Timestamp>,
+        /// How many removals have failed since one succeeded.
+        pub scale_down_failures: i32,
         /// When the group grew or shrank last, as the Go autoscaler wrote it.
         pub last_scale_time: Option<Timestamp>,
         /// Offerings that are not bought for a while, because the provider refused them.
@@ -180,8 +184,20 @@ view! {
         pub started_at: Option<Timestamp>,
         /// When it failed and was undone.
         pub failed_at: Option<Timestamp>,
+        /// How often in a row a removal of the Node has failed.
+        pub failures: i32,
         /// Whether the cordon of the Node is ours.
         pub cordoned_by_us: bool,
+        /// Where the plan expected the pods to go.
+        pub moves: Vec<PodMove>,
+    }
+
+    /// Where a pod goes when its Node is removed.
+    pub struct PodMove {
+        /// The pod, as `namespace/name`.
+        pub pod: String,
+        /// Name of the Node that has room for it.
+        pub to: String,
     }
 
     /// Settings of the autoscaler; the object named `default` is the only one.

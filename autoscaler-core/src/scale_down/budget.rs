@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use crate::{
     drain,
     plan::{KeepReason, RemovalKind},
-    snapshot::{GroupId, MachinePhase, NodeId, Snapshot},
+    snapshot::{GroupId, NodeId, Snapshot},
 };
 
-use super::{Kept, is_leaving};
+use super::Kept;
 
 /// Nodes of every group, and the removals that are in progress or planned.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ impl<'s> Limits<'s> {
                 count.nodes += 1;
                 count.ready += usize::from(ready);
             }
-            if is_leaving(snapshot, id) {
+            if snapshot.is_leaving(id) {
                 let holds_pods = snapshot
                     .pods_on(id)
                     .iter()
@@ -81,7 +81,8 @@ impl<'s> Limits<'s> {
         let (spec, settings) = (snapshot.group(group), &snapshot.settings);
         let count = self.groups.get(group.index()).copied().unwrap_or_default();
         let (ready, min) = (count.ready, spec.min_nodes as usize);
-        if ready.saturating_sub(usize::from(stays_ready(snapshot, node))) < min {
+        // A node that is not Ready is no loss to the minimum, and while it is there it is not replaced.
+        if stays_ready(snapshot, node) && ready <= min {
             let message = format!("{ready} nodes of the group are Ready and stay, minNodes is {min}");
             return Some(Kept::new(KeepReason::NodeGroupMinSizeReached, message));
         }
@@ -135,11 +136,7 @@ impl<'s> Limits<'s> {
     }
 }
 
-/// Whether a node counts toward the minimum of its group: it is Ready, is not being removed, and has not been given up.
+/// Whether a node counts toward the minimum of its group: it is Ready and is neither being removed nor given up.
 fn stays_ready(snapshot: &Snapshot, id: NodeId) -> bool {
-    let node = snapshot.node(id);
-    let failed = node
-        .machine
-        .is_some_and(|machine| snapshot.machine(machine).phase == MachinePhase::Failed);
-    node.is_ready() && !failed && !is_leaving(snapshot, id)
+    snapshot.node(id).is_ready() && !snapshot.is_leaving(id)
 }

@@ -4,25 +4,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 use crate::{
     build::MANAGED_LABEL,
     fit,
     hours::AllowedHours,
+    lifecycle::delay_after_failures,
     plan::KeepReason,
     planner::Options,
-    snapshot::{ClassId, GroupId, Node, NodeGroup, NodeId, PodId, Readiness, Snapshot},
+    snapshot::{ClassId, GroupId, MachinePhase, Node, NodeGroup, NodeId, PodId, Readiness, Snapshot},
+    usage::ENOUGH_PERCENT,
     world::World,
 };
 
-use super::{Demand, Kept, is_leaving, shapes::Shapes, utilization::Usage};
+use super::{
+    Demand, Kept,
+    shapes::Shapes,
+    utilization::{Basis, Measured, Usage},
+};
 
 /// How long a node has to be unready before it is removed.
 const UNREADY_TIME: SignedDuration = SignedDuration::from_mins(20);
-
-/// How long a node is left alone after its removal failed.
-const DELAY_AFTER_FAILURE: SignedDuration = SignedDuration::from_mins(3);
 
 /// More unready nodes than this, and a larger share than [`UNREADY_PERCENT`], and nothing is removed.
 const UNREADY_NODES: usize = 3;
@@ -37,6 +40,10 @@ pub(super) struct Rules<'a> {
     growing: &'a BTreeSet<GroupId>,
     ignore_timers: bool,
     now: Timestamp,
+    /// Whether VPSieNodes stand for nodes that stay, so that a node without one is not ours.
+    has_machines: bool,
+    /// When each group grew last: its status is written after the VPSieNodes, which may be the last thing that happens.
+    grown: Vec<Option<Timestamp>>,
     /// Why the cluster is too sick for any removal.
     sick: Option<String>,
     /// The cluster before pending pods were placed; `None` when there are none, so that nobody asks.
@@ -73,6 +80,11 @@ impl<'a> Rules<'a> {
             growing: demand.growing,
             ignore_timers: options.ignore_timers,
             now,
+            has_machines: snapshot
+                .machines
+                .iter()
+                .any(|machine| machine.node.is_some() && !machine.is_leaving()),
+            grown: last_growth(snapshot),
             sick: sickness(snapshot),
             before: (!pending.is_empty()).then(|| World::new(snapshot)),
             pending,
@@ -92,9 +104,9 @@ impl<'a> Rules<'a> {
         let spec = self.snapshot.group(group);
         self.off_limits(id, node)
             .or_else(|| Self::disabled(spec))
-            .or_else(|| self.outside_allowed_hours(node, spec))
+            .or_else(|| self.outside_allowed_hours(id))
             .or_else(|| self.unready(node))
-            .or_else(|| Self::utilized(spec, usage))
+            .or_else(|| self.utilized(id, spec, usage))
             .or_else(|| {
                 self.sick
                     .clone()
@@ -112,6 +124,13 @@ impl<'a> Rules<'a> {
         let machine = node.machine.map(|machine| self.snapshot.machine(machine));
         let policy = &self.snapshot.group(node.group?).scale_down;
 
+        // Nothing says that the node is needed, so this is a matter of time: what is recorded of the node stays.
+        if let Some(Measured::TooLittle(coverage)) = Measured::of(self.snapshot, id) {
+            let message = format!(
+                "its use is measured, not yet for long enough: {coverage}, {ENOUGH_PERCENT}% of both are needed"
+            );
+            return Some(Kept::new(KeepReason::NotUnderutilized, message));
+        }
         let window = policy.stabilization_window;
         let since = machine.and_then(|machine| machine.unneeded_since).unwrap_or(self.now);
         let unneeded = self.now.duration_since(since);
@@ -119,7 +138,7 @@ impl<'a> Rules<'a> {
             let message = format!("unneeded for {}, must be longer than {}", text(unneeded), text(window));
             return Some(Kept::new(KeepReason::NotUnneededLongEnough, message));
         }
-        if let Some(grown) = self.snapshot.group(node.group?).last_scale_up {
+        if let Some(grown) = self.grown.get(node.group?.index()).copied().flatten() {
             let elapsed = self.now.duration_since(grown);
             if elapsed < policy.cooldown {
                 let message = format!(
@@ -132,14 +151,21 @@ impl<'a> Rules<'a> {
         }
         let failed = machine
             .and_then(|machine| machine.removal.as_ref())
-            .and_then(|removal| removal.failed_at)?;
-        let elapsed = self.now.duration_since(failed);
-        (elapsed < DELAY_AFTER_FAILURE).then(|| {
-            let message = format!(
-                "its removal failed {} ago, the delay is {}",
-                text(elapsed),
-                text(DELAY_AFTER_FAILURE)
-            );
+            .and_then(|removal| Some((removal.failed_at?, removal.failures)));
+        let group = self.snapshot.group(node.group?);
+        let of_group = group
+            .last_scale_down_failure
+            .map(|failed| (failed, group.scale_down_failures));
+        self.recently_failed(failed, "its removal")
+            .or_else(|| self.recently_failed(of_group, "the removal of a node of its group"))
+    }
+
+    /// Whether the delay after the last of so many failures is not over yet.
+    fn recently_failed(&self, failed: Option<(Timestamp, u32)>, what: &str) -> Option<Kept> {
+        let (at, failures) = failed?;
+        let (elapsed, delay) = (self.now.duration_since(at), delay_after_failures(failures));
+        (elapsed < delay).then(|| {
+            let message = format!("{what} failed {} ago, the delay is {}", text(elapsed), text(delay));
             Kept::new(KeepReason::RecentlyFailed, message)
         })
     }
@@ -148,50 +174,78 @@ impl<'a> Rules<'a> {
         let Some(group) = node.group else {
             return Err(Kept::new(KeepReason::NotAutoscaled, "belongs to no NodeGroup"));
         };
-        if self.snapshot.group(group).managed {
-            return Ok(group);
+        if self.has_machines && node.machine.is_none() {
+            return Err(Kept::new(
+                KeepReason::NotAutoscaled,
+                "no VPSieNode stands for it, only its labels name a NodeGroup",
+            ));
         }
-        let message = format!(
-            "NodeGroup {} is not labelled {MANAGED_LABEL}=true",
-            self.snapshot.group_name(group)
-        );
-        Err(Kept::new(KeepReason::NotAutoscaled, message))
+        Self::unmanaged(self.snapshot, group).map_or(Ok(group), Err)
+    }
+
+    pub(super) fn unmanaged(snapshot: &Snapshot, group: GroupId) -> Option<Kept> {
+        (!snapshot.group(group).managed).then(|| {
+            let group = snapshot.group_name(group);
+            let message = format!("NodeGroup {group} is not labelled {MANAGED_LABEL}=true");
+            Kept::new(KeepReason::NotAutoscaled, message)
+        })
     }
 
     fn off_limits(&self, id: NodeId, node: &Node) -> Option<Kept> {
-        if node.control_plane {
-            return Some(Kept::new(KeepReason::ControlPlane, "is a control-plane node"));
+        if let Some(kept) = Self::special(node) {
+            return Some(kept);
         }
-        if node.own {
-            return Some(Kept::new(KeepReason::OwnNode, "this autoscaler runs on it"));
-        }
-        if is_leaving(self.snapshot, id) {
-            let message = match node.machine.map(|machine| self.snapshot.machine(machine)) {
+        let machine = node.machine.map(|machine| self.snapshot.machine(machine));
+        if self.snapshot.is_leaving(id) {
+            let message = match machine {
                 Some(machine) if machine.is_leaving() => {
-                    format!(
-                        "VPSieNode {} is being removed, phase {}",
-                        self.snapshot.text(machine.name),
-                        machine.phase.as_str()
-                    )
+                    let name = self.snapshot.text(machine.name);
+                    if machine.phase == MachinePhase::Failed {
+                        format!("VPSieNode {name} has failed and is given up")
+                    } else {
+                        format!("VPSieNode {name} is being removed, phase {}", machine.phase.as_str())
+                    }
                 }
                 _ => "the Node is being deleted".to_owned(),
             };
             return Some(Kept::new(KeepReason::CurrentlyBeingDeleted, message));
         }
-        let opt_out = self.snapshot.text(node.opt_out?);
+        Self::opted_out(self.snapshot, node)
+    }
+
+    pub(super) fn special(node: &Node) -> Option<Kept> {
+        if node.control_plane {
+            return Some(Kept::new(KeepReason::ControlPlane, "is a control-plane node"));
+        }
+        node.own
+            .then(|| Kept::new(KeepReason::OwnNode, "this autoscaler runs on it"))
+    }
+
+    pub(super) fn opted_out(snapshot: &Snapshot, node: &Node) -> Option<Kept> {
+        let machine = node.machine.map(|machine| snapshot.machine(machine));
+        let group = node.group.map(|group| snapshot.group(group));
+        let opt_outs = [
+            (node.opt_out, "node"),
+            (machine.and_then(|machine| machine.opt_out), "VPSieNode"),
+            (group.and_then(|group| group.opt_out), "NodeGroup"),
+        ];
+        let (opt_out, object) = opt_outs
+            .iter()
+            .find_map(|(opt_out, object)| Some(((*opt_out)?, object)))?;
+        let opt_out = snapshot.text(opt_out);
         Some(Kept::new(
             KeepReason::ScaleDownDisabledAnnotation,
-            format!("{opt_out} is set on the node"),
+            format!("{opt_out} is set on the {object}"),
         ))
     }
 
-    fn disabled(spec: &NodeGroup) -> Option<Kept> {
+    pub(super) fn disabled(spec: &NodeGroup) -> Option<Kept> {
         let message = "spec.scaleDownPolicy.enabled of its NodeGroup is false";
         (!spec.scale_down.enabled).then(|| Kept::new(KeepReason::ScaleDownDisabled, message))
     }
 
-    fn outside_allowed_hours(&self, node: &Node, spec: &NodeGroup) -> Option<Kept> {
-        let hours = node.allowed_hours.as_ref().or(spec.allowed_hours.as_ref())?;
+    fn outside_allowed_hours(&self, id: NodeId) -> Option<Kept> {
+        let hours = self.snapshot.allowed_hours(id)?;
         if hours.contains(self.now) {
             return None;
         }
@@ -203,7 +257,7 @@ impl<'a> Rules<'a> {
                 start.minute(),
                 end.hour(),
                 end.minute(),
-                zone.iana_name().unwrap_or("UTC")
+                zone.as_ref().and_then(TimeZone::iana_name).unwrap_or("UTC")
             ),
         };
         Some(Kept::new(KeepReason::OutsideAllowedHours, message))
@@ -223,7 +277,8 @@ impl<'a> Rules<'a> {
         (!enabled).then(|| Kept::new(KeepReason::ScaleDownUnreadyDisabled, message))
     }
 
-    fn utilized(spec: &NodeGroup, usage: Option<&Usage>) -> Option<Kept> {
+    /// By what its pods request, and then by what it is measured to use.
+    fn utilized(&self, id: NodeId, spec: &NodeGroup, usage: Option<&Usage>) -> Option<Kept> {
         let Some(usage) = usage else {
             return Some(Kept::new(
                 KeepReason::UnexpectedError,
@@ -231,16 +286,22 @@ impl<'a> Rules<'a> {
             ));
         };
         let policy = &spec.scale_down;
-        let limits = [
-            (usage.cpu, policy.cpu_threshold_percent),
-            (usage.memory, policy.memory_threshold_percent),
-        ];
-        let above: Vec<_> = limits
-            .iter()
-            .filter(|(share, threshold)| !share.is_at_most(*threshold))
-            .map(|(share, threshold)| share.against(*threshold))
-            .collect();
-        (!above.is_empty()).then(|| Kept::new(KeepReason::NotUnderutilized, above.join("; ")))
+        let above = |usage: &Usage, basis: Basis| {
+            let limits = [
+                (usage.cpu, policy.cpu_threshold_percent),
+                (usage.memory, policy.memory_threshold_percent),
+            ];
+            let above: Vec<_> = limits
+                .iter()
+                .filter(|(share, threshold)| !share.is_at_most(*threshold))
+                .map(|(share, threshold)| share.against(*threshold, basis))
+                .collect();
+            (!above.is_empty()).then(|| Kept::new(KeepReason::NotUnderutilized, above.join("; ")))
+        };
+        above(usage, Basis::Requested).or_else(|| match Measured::of(self.snapshot, id)? {
+            Measured::Known(used, coverage) => above(&used, Basis::Used(coverage)),
+            Measured::TooLittle(_) => None,
+        })
     }
 
     fn wanted(&self, id: NodeId, node: &Node, group: GroupId) -> Option<Kept> {
@@ -271,6 +332,17 @@ impl<'a> Rules<'a> {
     }
 }
 
+/// When each group grew last: as its status says, or when the youngest of its VPSieNodes was created.
+fn last_growth(snapshot: &Snapshot) -> Vec<Option<Timestamp>> {
+    let mut grown: Vec<_> = snapshot.groups.iter().map(|group| group.last_scale_up).collect();
+    for machine in &snapshot.machines {
+        if let Some(of_group) = machine.group.and_then(|group| grown.get_mut(group.index())) {
+            *of_group = (*of_group).max(machine.created_at);
+        }
+    }
+    grown
+}
+
 /// One of these pods for each shape: the first.
 fn one_of_each_shape(snapshot: &Snapshot, pods: &[PodId]) -> Vec<(ClassId, PodId)> {
     if pods.is_empty() {
@@ -291,7 +363,7 @@ fn one_of_each_shape(snapshot: &Snapshot, pods: &[PodId]) -> Vec<(ClassId, PodId
 }
 
 /// The health gate: too many nodes of the cluster are not Ready, so that the fault is not with the nodes.
-fn sickness(snapshot: &Snapshot) -> Option<String> {
+pub(super) fn sickness(snapshot: &Snapshot) -> Option<String> {
     let all = snapshot.nodes.len();
     let unready = snapshot.nodes.iter().filter(|node| !node.is_ready()).count();
     let sick = UNREADY_NODES < unready && all.saturating_mul(UNREADY_PERCENT) < unready.saturating_mul(100);

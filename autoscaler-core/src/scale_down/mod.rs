@@ -7,6 +7,8 @@
 mod budget;
 mod eligibility;
 mod headroom;
+mod in_progress;
+mod objection;
 mod place;
 mod shapes;
 mod utilization;
@@ -21,8 +23,16 @@ mod tests;
 mod tests_of_headroom;
 #[cfg(test)]
 mod tests_of_moves;
+#[cfg(test)]
+mod tests_of_progress;
+#[cfg(test)]
+mod tests_of_usage;
 
-use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
@@ -31,11 +41,12 @@ use crate::{
     pdb::{Charge, Ledger},
     plan::{BlockReason, KeepReason, Move, NodeReport, NodeVerdict, PlannedRemoval, RemovalKind},
     planner::Options,
-    snapshot::{GroupId, Machine, NodeId, PodId, Snapshot},
+    snapshot::{GroupId, NodeId, PodId, Snapshot},
     template::Template,
     world::World,
 };
 
+pub use self::objection::{Objection, standing_objection};
 use self::{
     budget::Limits,
     eligibility::Rules,
@@ -110,19 +121,29 @@ fn judge_all(
     now: Timestamp,
 ) -> Vec<PlannedRemoval> {
     let snapshot = world.snapshot();
-    let leaving = snapshot.node_ids().filter(|node| is_leaving(snapshot, *node));
+    let leaving = snapshot.node_ids().filter(|node| snapshot.is_leaving(*node));
     let ledger = Ledger::new(snapshot, leaving, now);
     let candidate = |(node, group, size): &_| Candidate::new(&ledger, *node, *group, *size, now);
     let mut candidates: Vec<_> = open.iter().map(candidate).collect();
     candidates.sort_by(Candidate::order);
 
     let destinations = destinations(snapshot, states, &candidates);
+    let arriving = in_progress::moves(snapshot, now);
+    // What is kept for pods that are on their way is taken from nobody's head-room.
+    let headroom = headroom::Ledger::new(world, now);
+    in_progress::keep_room(world, &arriving);
     let mut planner = Planner {
         snapshot,
-        places: Places::new(snapshot, Shapes::new(snapshot), destinations),
+        arriving: arriving.iter().map(|step| (step.to, step.from)).collect(),
+        places: Places::new(
+            snapshot,
+            Shapes::new(snapshot),
+            destinations,
+            candidates.iter().flat_map(|candidate| candidate.pods.iter().copied()),
+        ),
         ledger,
         limits: Limits::new(snapshot, now),
-        headroom: headroom::Ledger::new(world, now),
+        headroom,
         world,
     };
     let mut removals = Vec::new();
@@ -140,15 +161,6 @@ fn judge_all(
         }
     }
     removals
-}
-
-/// Whether the removal of a node is in progress, ours or somebody else's.
-pub(crate) fn is_leaving(snapshot: &Snapshot, node: NodeId) -> bool {
-    let node = snapshot.node(node);
-    node.deleting
-        || node
-            .machine
-            .is_some_and(|machine| Machine::is_leaving(snapshot.machine(machine)))
 }
 
 /// Why a node stays.
@@ -197,6 +209,8 @@ enum Outcome {
 #[derive(Debug)]
 struct Planner<'w, 's> {
     snapshot: &'s Snapshot,
+    /// Nodes that pods of removals in progress move to, each with one that they come from.
+    arriving: BTreeMap<NodeId, NodeId>,
     places: Places<'s>,
     ledger: Ledger<'s>,
     limits: Limits<'s>,
@@ -231,7 +245,7 @@ fn destinations(snapshot: &Snapshot, states: &[NodeState], candidates: &[Candida
         .filter(|candidate| !candidate.stuck)
         .map(|candidate| candidate.node);
     let all = kept.into_iter().chain(stuck).map(|(_, id)| id).chain(open);
-    all.filter(|id| snapshot.node(*id).is_ready() && !is_leaving(snapshot, *id))
+    all.filter(|id| snapshot.node(*id).is_ready() && !snapshot.is_leaving(*id))
         .collect()
 }
 
@@ -387,6 +401,11 @@ impl<'s> Planner<'_, 's> {
     /// Plans the removal of one candidate, or says why it stays and leaves everything as it was.
     fn judge(&mut self, candidate: &Candidate) -> Result<PlannedRemoval, Kept> {
         let Candidate { node, group, .. } = *candidate;
+        if let Some(from) = self.arriving.get(&node) {
+            let from = self.snapshot.text(self.snapshot.node(*from).name);
+            let message = format!("pods of the removal of {from} move to it");
+            return Err(Kept::new(KeepReason::MoveTarget, message));
+        }
         if self.places.is_target(node) {
             return Err(Kept::new(
                 KeepReason::MoveTarget,

@@ -3,12 +3,15 @@
 //! Room on destinations only shrinks while removals are planned, so a destination that was full for a shape stays full
 //! for it. Every shape therefore remembers the first destination that is still worth a look, and the cost of a plan
 //! grows with pods plus destinations, not with their product. Pods that constraints between pods concern are the
-//! exception: a pod that moves elsewhere may make room for them, so they look at every destination.
+//! exception: a pod that moves elsewhere may make room for them, so they look at every destination that has room for any
+//! pod that moves.
 
 use std::collections::BTreeMap;
 
 use crate::{
+    fit::Misfit,
     plan::Move,
+    resources::Resources,
     snapshot::{ClassId, NodeId, PodId, Snapshot},
     world::World,
 };
@@ -30,6 +33,10 @@ pub(super) struct Places<'s> {
     destinations: Vec<NodeId>,
     /// By shape: every destination before this one is full for it, or gone.
     first: Vec<usize>,
+    /// By destination: the next one, itself included, that is not known to be full for all pods that move, or gone.
+    next_open: Vec<usize>,
+    /// The least that a pod that moves requests of each resource.
+    least: Amounts,
     /// By node.
     states: Vec<State>,
     /// Number of the attempt that is being made.
@@ -46,6 +53,9 @@ struct State {
     touched: usize,
 }
 
+/// CPU in milli-cores, memory in bytes, pods.
+type Amounts = [i64; 3];
+
 /// A pod that finds no place, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NoPlace {
@@ -53,12 +63,27 @@ pub(super) struct NoPlace {
     pub(super) message: String,
 }
 
+/// A cordon keeps all pods away, also those that tolerate it: whoever set it wants the node to be left alone.
+fn is_cordoned(snapshot: &Snapshot, node: NodeId) -> bool {
+    snapshot.node(node).unschedulable
+}
+
 // === impl Places ===
 
 impl<'s> Places<'s> {
-    pub(super) fn new(snapshot: &'s Snapshot, shapes: Shapes, destinations: Vec<NodeId>) -> Self {
+    /// Places for these pods.
+    pub(super) fn new(
+        snapshot: &'s Snapshot,
+        shapes: Shapes,
+        destinations: Vec<NodeId>,
+        pods: impl Iterator<Item = PodId>,
+    ) -> Self {
+        let requests = pods.map(|pod| amounts(&snapshot.class_of(snapshot.pod(pod)).requests));
+        let least = |a: Amounts, b: Amounts| [a[0].min(b[0]), a[1].min(b[1]), a[2].min(b[2])];
         Self {
             snapshot,
+            least: requests.reduce(least).unwrap_or_default(),
+            next_open: (0..=destinations.len()).collect(),
             first: vec![0; shapes.len()],
             shapes,
             destinations,
@@ -155,27 +180,67 @@ impl<'s> Places<'s> {
         class: ClassId,
         cursors: &mut BTreeMap<usize, usize>,
     ) -> Option<NodeId> {
+        if world.is_constrained(class) {
+            return self.next_constrained(world, victim, class);
+        }
         let shape = self.shapes.of(class);
         let lasting = self.first.get_mut(shape)?;
-        let constrained = world.is_constrained(class);
-        let start = if constrained {
-            0
-        } else {
-            cursors.get(&shape).copied().unwrap_or(*lasting)
-        };
+        let start = cursors.get(&shape).copied().unwrap_or(*lasting);
         for (index, node) in self.destinations.iter().copied().enumerate().skip(start) {
             let state = self.states.get(node.index()).copied().unwrap_or_default();
-            let closed = state.removed || (node != victim && world.misfit(class, node.into()).is_some());
+            let is_shut = || is_cordoned(self.snapshot, node) || world.misfit(class, node.into()).is_some();
+            let closed = state.removed || (node != victim && is_shut());
             if !closed && node != victim {
                 cursors.insert(shape, index);
                 return Some(node);
             }
-            if closed && !constrained && *lasting == index && (state.removed || state.touched != self.attempt) {
+            if closed && *lasting == index && (state.removed || state.touched != self.attempt) {
                 *lasting = index + 1;
             }
         }
         cursors.insert(shape, self.destinations.len());
         None
+    }
+
+    /// The first destination for a pod that may get room on any of them again.
+    fn next_constrained(&mut self, world: &World<'s>, victim: NodeId, class: ClassId) -> Option<NodeId> {
+        let mut index = self.open_from(0);
+        while let Some(node) = self.destinations.get(index).copied() {
+            let state = self.states.get(node.index()).copied().unwrap_or_default();
+            // What this attempt put there may be taken back.
+            let is_full = || state.touched != self.attempt && node != victim && self.is_full(world, node);
+            if state.removed || is_cordoned(self.snapshot, node) || is_full() {
+                if let Some(next) = self.next_open.get_mut(index) {
+                    *next = index + 1;
+                }
+            } else if node != victim && world.misfit(class, node.into()).is_none() {
+                return Some(node);
+            }
+            index = self.open_from(index + 1);
+        }
+        None
+    }
+
+    /// Whether none of the pods that move has room on a node.
+    fn is_full(&self, world: &World<'s>, node: NodeId) -> bool {
+        let view = world.view(node.into());
+        let amounts = amounts(view.allocatable).into_iter().zip(amounts(view.used));
+        let mut free = amounts.map(|(all, used)| all.saturating_sub(used)).zip(self.least);
+        free.any(|(free, least)| 0 < least && free < least)
+    }
+
+    /// The first destination from here on that is not known to be full or gone.
+    fn open_from(&mut self, start: usize) -> usize {
+        let mut end = start;
+        while let Some(next) = self.next_open.get(end).copied().filter(|next| *next != end) {
+            end = next;
+        }
+        // The way is shorter the next time.
+        let mut index = start;
+        while let Some(next) = self.next_open.get_mut(index).filter(|next| **next != index) {
+            index = std::mem::replace(next, end);
+        }
+        end
     }
 
     /// Why a pod finds no place: the first rule that says no, for some destinations by name and for the others by number.
@@ -187,8 +252,10 @@ impl<'s> Places<'s> {
         let mut named = Vec::new();
         let mut others: BTreeMap<&str, usize> = BTreeMap::new();
         for node in self.destinations.iter().copied().filter(is_open) {
-            let Some(misfit) = world.misfit(class, node.into()) else {
-                continue;
+            let misfit = match world.misfit(class, node.into()) {
+                None if is_cordoned(snapshot, node) => Misfit::Unschedulable,
+                None => continue,
+                Some(misfit) => misfit,
             };
             if named.len() < NAMED_DESTINATIONS {
                 let name = snapshot.text(snapshot.node(node).name);
@@ -213,4 +280,8 @@ impl<'s> Places<'s> {
     fn shape(&self, pod: PodId) -> usize {
         self.shapes.of(self.snapshot.pod(pod).class)
     }
+}
+
+fn amounts(resources: &Resources) -> Amounts {
+    [resources.cpu, resources.memory, resources.pods]
 }

@@ -17,6 +17,7 @@ use crate::{
     quantity::{Bytes, HourlyPrice, MilliCpu},
     snapshot::{NodeId, PodId, Snapshot},
     template::Template,
+    usage::MeasuredUsage,
     world::World,
 };
 
@@ -30,6 +31,7 @@ pub(crate) struct Cluster {
     ignore_timers: bool,
     own_node: Option<&'static str>,
     growing: Vec<&'static str>,
+    measured: Option<Arc<MeasuredUsage>>,
     now: Timestamp,
 }
 
@@ -56,6 +58,7 @@ impl Cluster {
             ignore_timers: true,
             own_node: None,
             growing: Vec::new(),
+            measured: None,
             now: NOW.parse().unwrap(),
         };
         bare.group("workers", json!({}))
@@ -73,6 +76,12 @@ impl Cluster {
 
     pub(crate) fn growing(mut self, group: &'static str) -> Self {
         self.growing.push(group);
+        self
+    }
+
+    /// Nodes are measured, with this result.
+    pub(crate) fn measured(mut self, measured: MeasuredUsage) -> Self {
+        self.measured = Some(Arc::new(measured));
         self
     }
 
@@ -200,10 +209,13 @@ impl Cluster {
             available: true,
             datacenter: None,
         }];
-        Snapshot::build(&Input {
-            own_node: self.own_node,
-            ..Input::new(&objects, &offerings)
-        })
+        Snapshot {
+            measured: self.measured.clone(),
+            ..Snapshot::build(&Input {
+                own_node: self.own_node,
+                ..Input::new(&objects, &offerings)
+            })
+        }
     }
 
     /// Decides, and checks that the world is left as the removals say.

@@ -326,6 +326,33 @@ fn cooldown_and_delay_after_a_failure() {
 }
 
 #[test]
+fn the_delay_after_a_failure_grows_for_the_node_and_for_its_group() {
+    let cluster = |of_node: &serde_json::Value, of_group: &serde_json::Value| {
+        Cluster::new()
+            .with_timers()
+            .group("workers", json!({"status": of_group}))
+            .node("n1", json!({}))
+            .machine("n1", of_node.clone())
+    };
+    for (failures, delay) in [(0, 180), (1, 180), (2, 360), (5, 2880), (6, 3600), (1000, 3600)] {
+        for (elapsed, expected) in [(delay - 1, "RecentlyFailed"), (delay, "Remove")] {
+            let of_node = json!({"removal": {"phase": "Failed", "failedAt": ago(elapsed), "failures": failures}});
+            assert_eq!(
+                verdict(&cluster(&of_node, &json!({}))),
+                expected,
+                "{failures} of the node"
+            );
+            let of_group = json!({"lastScaleDownFailureTime": ago(elapsed), "scaleDownFailures": failures});
+            assert_eq!(
+                verdict(&cluster(&json!({}), &of_group)),
+                expected,
+                "{failures} of the group"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_first_rule_that_says_no_is_the_reason() {
     // Everything is wrong with this node; one fault after the other is mended.
     let broken = |mended: usize| {
@@ -383,4 +410,150 @@ fn every_node_has_a_report_in_the_order_of_ids() {
     let run = Cluster::new().node("b", json!({})).node("a", json!({})).run();
     let ids: Vec<_> = run.down.nodes.iter().map(|report| report.node).collect();
     assert_eq!(ids, run.snapshot.node_ids().collect::<Vec<_>>());
+}
+
+#[test]
+fn b51_a_malformed_opt_out_keeps_a_node_and_the_message_shows_it() {
+    let labelled = |key: &str, value: &str| json!({"metadata": {"labels": {key: value}}});
+    for (key, yes, no) in [
+        ("autoscaler.vpsie.com/protected", "true", "false"),
+        ("autoscaler.vpsie.com/scale-down", "disabled", "enabled"),
+        ("autoscaler.vpsie.com/scale-down-disabled", "true", "false"),
+    ] {
+        for patch in [annotated, labelled] {
+            assert_eq!(
+                verdict(&Cluster::new().node("n1", patch(key, no))),
+                "Remove",
+                "{key}={no}"
+            );
+            for value in [yes, "True", "yes", "1", "", "Disabled", " true"] {
+                let run = Cluster::new().node("n1", patch(key, value)).run();
+                assert_eq!(run.verdict("n1"), "ScaleDownDisabledAnnotation", "{key}={value}");
+                assert_eq!(run.message("n1"), format!("{key}={value} is set on the node"));
+                let problems: Vec<_> = run.snapshot.problems.iter().map(|problem| &problem.field).collect();
+                assert_eq!(problems.len(), usize::from(value != yes), "{key}={value}: {problems:?}");
+            }
+        }
+    }
+    let long = "x".repeat(10_000);
+    let run = Cluster::new()
+        .node("n1", annotated("autoscaler.vpsie.com/protected", &long))
+        .run();
+    assert!(run.message("n1").len() < 100, "{}", run.message("n1"));
+}
+
+#[test]
+fn an_opt_out_may_be_on_the_vpsienode_or_the_group() {
+    let protected = annotated("autoscaler.vpsie.com/protected", "true");
+    let run = Cluster::new()
+        .group("workers", protected.clone())
+        .node("n1", json!({}))
+        .run();
+    assert_eq!(run.verdict("n1"), "ScaleDownDisabledAnnotation");
+    assert_eq!(
+        run.message("n1"),
+        "autoscaler.vpsie.com/protected=true is set on the NodeGroup"
+    );
+    let mut machine = json!({
+        "apiVersion": "autoscaler.vpsie.com/v1alpha1", "kind": "VPSieNode",
+        "spec": {"nodeGroupName": "workers", "instanceType": "small", "datacenterID": "dc1"},
+        "status": {"phase": "Ready", "nodeName": "n1"},
+    });
+    machine["metadata"] = protected["metadata"].clone();
+    machine["metadata"]["name"] = json!("n1");
+    machine["metadata"]["namespace"] = json!("default");
+    let run = Cluster::new().node("n1", json!({})).object(machine).run();
+    assert_eq!(run.verdict("n1"), "ScaleDownDisabledAnnotation");
+    assert_eq!(
+        run.message("n1"),
+        "autoscaler.vpsie.com/protected=true is set on the VPSieNode"
+    );
+}
+
+#[test]
+fn hours_of_a_node_without_a_zone_are_in_the_zone_of_its_group() {
+    let cluster = |group: serde_json::Value, node: serde_json::Value| {
+        let annotations = |patch| json!({"metadata": {"annotations": patch}});
+        Cluster::new()
+            .group("workers", annotations(group))
+            .node("n1", annotations(node))
+    };
+    let (hours, zone) = (
+        "autoscaler.vpsie.com/scale-down-allowed-hours",
+        "autoscaler.vpsie.com/time-zone",
+    );
+    // It is 12:00 in UTC and 13:00 in Berlin.
+    let berlin = json!({zone: "Europe/Berlin"});
+    assert_eq!(
+        verdict(&cluster(berlin.clone(), json!({hours: "13:00-14:00"}))),
+        "Remove"
+    );
+    let run = cluster(berlin.clone(), json!({hours: "12:00-13:00"})).run();
+    assert_eq!(run.verdict("n1"), "OutsideAllowedHours");
+    assert_eq!(run.message("n1"), "allowed hours 12:00-13:00 Europe/Berlin");
+    assert_eq!(
+        verdict(&cluster(berlin, json!({hours: "12:00-13:00", zone: "UTC"}))),
+        "Remove"
+    );
+    assert_eq!(verdict(&cluster(json!({}), json!({hours: "12:00-13:00"}))), "Remove");
+    // What is not understood is reported where it is; who needs it is never removed.
+    let mars = json!({zone: "Mars/Olympus"});
+    let run = cluster(mars.clone(), json!({hours: "00:00-00:00"})).run();
+    assert_eq!(run.verdict("n1"), "OutsideAllowedHours");
+    assert_eq!(run.snapshot.problems[0].object, "NodeGroup default/workers");
+    let run = cluster(mars, json!({})).run();
+    assert_eq!(run.verdict("n1"), "Remove");
+    assert_eq!(run.snapshot.problems.len(), 1);
+    // A zone of a node says nothing without hours of the node.
+    let run = cluster(json!({hours: "12:00-13:00"}), json!({zone: "Asia/Tokyo"})).run();
+    assert_eq!(run.verdict("n1"), "Remove");
+    assert_eq!(run.snapshot.problems[0].object, "Node n1");
+}
+
+#[test]
+fn a_node_of_a_failed_vpsienode_is_given_up_already() {
+    let failed = Cluster::new()
+        .node("n1", json!({}))
+        .pod("p", "n1", "1", json!({}))
+        .machine("n1", json!({"phase": "Failed"}));
+    let run = failed.node("n2", json!({})).anchor("n2").run();
+    assert_eq!(run.verdict("n1"), "CurrentlyBeingDeleted");
+    assert_eq!(run.message("n1"), "VPSieNode n1 has failed and is given up");
+}
+
+#[test]
+fn b18_a_node_that_only_its_labels_make_ours_stays_where_others_have_vpsienodes() {
+    let cluster = Cluster::new().node("n1", json!({})).node("n2", json!({}));
+    assert_eq!(
+        verdict(&cluster),
+        "Remove",
+        "without any VPSieNode nodes stand for themselves"
+    );
+    let run = cluster.machine("n2", json!({})).run();
+    assert_eq!(run.verdict("n1"), "NotAutoscaled");
+    assert!(run.message("n1").contains("no VPSieNode stands for it"));
+    assert_eq!(run.verdict("n2"), "Remove");
+}
+
+#[test]
+fn b19_a_young_vpsienode_starts_the_cooldown_whatever_the_status_says() {
+    let cluster = |created: i64| {
+        let machine = json!({
+            "apiVersion": "autoscaler.vpsie.com/v1alpha1", "kind": "VPSieNode",
+            "metadata": {"name": "young", "namespace": "default", "creationTimestamp": ago(created)},
+            "spec": {"nodeGroupName": "workers", "instanceType": "small", "datacenterID": "dc1"},
+            "status": {"phase": "Ready", "nodeName": "young"},
+        });
+        Cluster::new()
+            .with_timers()
+            .group("workers", json!({"status": {"lastScaleUpTime": ago(86_400)}}))
+            .node("n1", json!({}))
+            .machine("n1", json!({}))
+            .node("young", json!({}))
+            .object(machine)
+    };
+    let run = cluster(599).run();
+    assert_eq!(run.verdict("n1"), "InCooldown");
+    assert_eq!(run.message("n1"), "the group grew 9m 59s ago, the cooldown is 10m");
+    assert_eq!(verdict(&cluster(600)), "Remove");
 }

@@ -96,6 +96,65 @@ fn a_destination_is_ready_and_stays_and_lets_the_pod_in() {
 }
 
 #[test]
+fn a_cordon_keeps_pods_that_tolerate_it_from_moving_there() {
+    let labels = json!({"metadata": {"labels": {"app": "a", "zone": "z"}}});
+    let tolerating = json!({"spec": {"tolerations": [{"operator": "Exists"}]}});
+    // With and without a rule between pods.
+    let spread = json!({"spec": {
+        "tolerations": [{"operator": "Exists"}],
+        "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+            {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "nobody"}}},
+        ]}},
+    }});
+    for patch in [tolerating, spread] {
+        let cluster = |cordoned: bool| {
+            Cluster::new()
+                .node("n1", labels.clone())
+                .pod("a", "n1", "1", patch.clone())
+                .node("n2", json!({"spec": {"unschedulable": cordoned}}))
+                .anchor("n2")
+                .run()
+        };
+        assert_eq!(cluster(false).moves("n1"), ["a>n2"]);
+        let run = cluster(true);
+        assert_eq!(run.verdict("n1"), "NoPlaceToMovePods default/a");
+        assert_eq!(
+            run.message("n1"),
+            "pod default/a finds no other place: n2: NodeUnschedulable: the node is cordoned"
+        );
+    }
+}
+
+#[test]
+fn a_dead_node_goes_also_when_its_group_is_at_its_minimum() {
+    // One that is not Ready is no loss. The next pass buys another in its place, because a node that leaves is not counted.
+    let cluster =
+        empty_nodes(2, Cluster::new().group("workers", json!({"spec": {"minNodes": 3}}))).node("dead", unready(7200));
+    let run = cluster.run();
+    assert_eq!(run.removed(), ["dead"]);
+    assert_eq!(run.verdict("n00"), "NodeGroupMinSizeReached");
+    let next = cluster
+        .machine("n00", json!({}))
+        .machine("n01", json!({}))
+        .machine("dead", json!({"removal": {"phase": "Planned"}}));
+    let snapshot = next.snapshot();
+    let options = crate::planner::Options { ignore_timers: true };
+    let plan = crate::planner::plan(&snapshot, &options, super::testing::NOW.parse().unwrap());
+    assert_eq!((plan.creations.len(), plan.removals.len()), (1, 0));
+}
+
+#[test]
+fn a_node_of_a_failed_vpsienode_is_no_destination() {
+    let cluster = |phase: &str| {
+        let cluster = Cluster::new().node("n1", json!({})).pod("a", "n1", "1", json!({}));
+        let cluster = cluster.node("n2", json!({})).anchor("n2").machine("n1", json!({}));
+        cluster.machine("n2", json!({"phase": phase})).run()
+    };
+    assert_eq!(cluster("Ready").moves("n1"), ["a>n2"]);
+    assert_eq!(cluster("Failed").verdict("n1"), "NoPlaceToMovePods default/a");
+}
+
+#[test]
 fn a_message_names_five_destinations_and_counts_the_rest() {
     let mut cluster = Cluster::new().node("n1", json!({})).pod("a", "n1", "2", json!({}));
     for index in 0..8 {

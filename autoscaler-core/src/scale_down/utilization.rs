@@ -1,4 +1,4 @@
-//! How much of a node its pods request, as exact fractions.
+//! How much of a node its pods request, and how much of it is measured to be used, as exact fractions.
 
 use std::{cmp::Ordering, fmt};
 
@@ -10,6 +10,7 @@ use crate::{
     plan::Utilization,
     resources::{Resource, Resources},
     snapshot::{NodeId, Snapshot},
+    usage::Coverage,
 };
 
 /// What all nodes of a snapshot are used for.
@@ -22,11 +23,30 @@ pub(super) struct Usages<'s> {
     one_by_one: Option<Vec<bool>>,
 }
 
-/// Requests of the counted pods of a node, out of what the node offers to them.
+/// Requests of the counted pods of a node, out of what the node offers to them; or what is used of it, out of what it
+/// offers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Usage {
     pub(super) cpu: Share,
     pub(super) memory: Share,
+}
+
+/// What is measured of a node.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Measured {
+    /// Its mean use over the window.
+    Known(Usage, Coverage),
+    /// Too little to judge by.
+    TooLittle(Coverage),
+}
+
+/// What a share is one of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Basis {
+    /// Requests of pods.
+    Requested,
+    /// What is measured, on average over this window.
+    Used(Coverage),
 }
 
 /// An amount out of a total. Nothing out of nothing is zero; anything else out of nothing is more than any share.
@@ -145,6 +165,30 @@ impl Usage {
     }
 }
 
+// === impl Measured ===
+
+impl Measured {
+    /// What is measured of a node, or `None` when requests alone count: nobody measures, or the node is not Ready, so that
+    /// its kubelet has nothing to tell. Measured is all that runs on the node, so nothing leaves either side.
+    pub(super) fn of(snapshot: &Snapshot, node: NodeId) -> Option<Self> {
+        let measured = snapshot.measured.as_deref()?;
+        let node = snapshot.node(node);
+        if !node.is_ready() {
+            return None;
+        }
+        let usage = measured.of(snapshot.text(node.name));
+        if !usage.coverage.is_enough() {
+            return Some(Self::TooLittle(usage.coverage));
+        }
+        let used = Amounts {
+            cpu: usage.mean.cpu.0,
+            memory: usage.mean.memory.0,
+        };
+        let shares = Usage::new(used, Amounts::of(&node.allocatable));
+        Some(Self::Known(shares, usage.coverage))
+    }
+}
+
 // === impl Amounts ===
 
 impl Amounts {
@@ -183,11 +227,11 @@ impl Share {
     }
 
     /// The share against the threshold in words: `cpu 62% of 3920m requested, threshold 50%`.
-    pub(super) fn against(&self, threshold: u32) -> String {
+    pub(super) fn against(&self, threshold: u32, basis: Basis) -> String {
         let Self { resource, total, .. } = *self;
         let name = if resource == Resource::Cpu { "cpu" } else { "memory" };
         format!(
-            "{name} {} of {} requested, threshold {threshold}%",
+            "{name} {} of {} {basis}, threshold {threshold}%",
             Percent(*self),
             amount_text(resource, total)
         )
@@ -210,6 +254,15 @@ impl Share {
         match (self.used, self.total) {
             (0, _) => (0, 1),
             (used, total) => (used.into(), total.into()),
+        }
+    }
+}
+
+impl fmt::Display for Basis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Requested => f.write_str("requested"),
+            Self::Used(coverage) => write!(f, "used on average ({coverage})"),
         }
     }
 }
@@ -256,7 +309,7 @@ mod tests {
         }
         let mut snapshot = cluster.snapshot();
         let now = NOW.parse().unwrap();
-        let text = |usage: Option<Usage>| usage.map(|usage| usage.cpu.against(0));
+        let text = |usage: Option<Usage>| usage.map(|usage| usage.cpu.against(0, Basis::Requested));
         for (ignored, shares) in [(false, [800, 300, 800, 800, 300]), (true, [800, 300, 300, 800, 300])] {
             snapshot.settings.ignore_daemon_sets_utilization = ignored;
             let usages = Usages::new(&snapshot, now);
@@ -300,11 +353,11 @@ mod tests {
     #[test]
     fn what_is_above_the_threshold_never_reads_like_the_threshold() {
         assert_eq!(
-            share(2430, 3920).against(50),
+            share(2430, 3920).against(50, Basis::Requested),
             "cpu 62% of 3920m requested, threshold 50%"
         );
         assert_eq!(
-            share(50_001, 100_000).against(50),
+            share(50_001, 100_000).against(50, Basis::Requested),
             "cpu 50.1% of 100000m requested, threshold 50%"
         );
     }

@@ -53,6 +53,8 @@ pub struct Pod {
     pub ready: bool,
     /// Whether it mirrors a static pod.
     pub mirror: bool,
+    /// Whether a DaemonSet controls it, or `cluster-autoscaler.kubernetes.io/daemonset-pod` says that it is to be treated so.
+    pub daemon_set: bool,
     /// Whether this operator runs in it (label `app.kubernetes.io/name=vpsie-autoscaler`).
     pub own: bool,
     /// `cluster-autoscaler.kubernetes.io/safe-to-evict`.
@@ -113,8 +115,6 @@ pub struct Controller {
     pub kind: Symbol,
     /// Name.
     pub name: Symbol,
-    /// Whether it is a DaemonSet.
-    pub daemon_set: bool,
 }
 
 /// The value of `cluster-autoscaler.kubernetes.io/safe-to-evict`.
@@ -139,9 +139,9 @@ pub enum DoNotDisrupt {
 
 map_symbols!(Pod { namespace, controller, local_storage, pod_group } {
     name, uid, resource_version, class, node, nominated, unschedulable, deletion, do_not_disrupt, started, created, bound,
-    has_nomination, phase, gated, ready, mirror, own, safe_to_evict
+    has_nomination, phase, gated, ready, mirror, daemon_set, own, safe_to_evict
 });
-map_symbols!(Controller { kind, name } { daemon_set });
+map_symbols!(Controller { kind, name } {});
 
 // === impl Pod ===
 
@@ -152,10 +152,10 @@ impl Pod {
         matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed)
     }
 
-    /// Whether a DaemonSet controls it.
+    /// Whether it is a pod of a DaemonSet, or is to be treated as one.
     #[must_use]
-    pub fn is_daemon(&self) -> bool {
-        self.controller.is_some_and(|controller| controller.daemon_set)
+    pub const fn is_daemon(&self) -> bool {
+        self.daemon_set
     }
 
     /// When the kubelet started it, to the microsecond.

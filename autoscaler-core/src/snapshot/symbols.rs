@@ -28,12 +28,13 @@ map_symbols!(PodClass {
     namespace, labels, requests, node_selector, node_affinity, tolerations, affinity, anti_affinity, spread, ports,
     volumes
 } { priority, terminating });
-map_symbols!(NodeGroup { namespace, name, labels, taints, reserved, headroom } {
+map_symbols!(NodeGroup { namespace, name, labels, taints, reserved, headroom, opt_out } {
     managed, deleting, min_nodes, max_nodes, datacenter, offerings, preferred, priority, scale_up_enabled,
-    scale_up_window, scale_down, allowed_hours, last_scale_up, backoffs
+    scale_up_window, scale_down, allowed_hours, time_zone, last_scale_up, last_scale_down_failure,
+    scale_down_failures, backoffs
 });
-map_symbols!(Machine { namespace, name } {
-    group, offering, datacenter, phase, phase_since, deleting, node, unneeded_since, removal
+map_symbols!(Machine { namespace, name, opt_out } {
+    group, offering, datacenter, phase, phase_since, created_at, deleting, node, unneeded_since, removal
 });
 map_symbols!(Budget { namespace, name, selector } { disruptions_allowed, always_allow_unhealthy });
 map_symbols!(DaemonSet { namespace, name } { class });

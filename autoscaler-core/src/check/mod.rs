@@ -1,7 +1,18 @@
 //! The invariants that every plan must keep, judged from the snapshot and the plan alone.
 //!
 //! A second opinion, written independently of the planner: [`check`] runs before every execution and in every test. A
-//! plan that it objects to is not carried out.
+//! plan that it objects to is not carried out. What pods and budgets say is read by the functions that everybody uses
+//! ([`drain`](crate::drain), [`pdb`](crate::pdb)); what follows from it is counted here, the plain way.
+//!
+//! Whether a plan may be *carried out* is judged, not whether it is the best one, and not the timers of scale-down, which
+//! [`Options`](crate::planner::Options) may take as elapsed.
+//!
+//! Sizes, creations and places of pods are here; removals have their file.
+
+mod removals;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,8 +20,8 @@ use std::{
 };
 
 use crate::{
-    plan::{Destination, Plan, PlannedRemoval, PodVerdict},
-    snapshot::{BudgetSize, ClassId, GroupId, Machine, MachineId, MachinePhase, NodeId, PodId, Snapshot},
+    plan::{Destination, Plan, PodVerdict},
+    snapshot::{ClassId, GroupId, Machine, MachineId, MachinePhase, NodeId, PodId, Snapshot},
     template::Template,
     world::{BinId, World},
 };
@@ -30,12 +41,11 @@ pub fn check(snapshot: &Snapshot, plan: &Plan) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut report = |invariant, message| violations.push(Violation { invariant, message });
     sizes(snapshot, plan, &mut report);
-    protected_nodes(snapshot, plan, &mut report);
-    removal_budgets(snapshot, plan, &mut report);
-    disruption_budgets(snapshot, plan, &mut report);
     placements(snapshot, plan, &mut report);
     needless_creations(snapshot, plan, &mut report);
-    growing_groups(snapshot, plan, &mut report);
+    if !plan.removals.is_empty() {
+        removals::check(snapshot, plan, &mut report);
+    }
     for message in crate::headroom::lost(snapshot, plan) {
         report(2, message);
     }
@@ -59,7 +69,7 @@ fn sizes(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
         };
         let removals = nodes().filter(|node| removed.contains(node)).count();
         let staying = nodes()
-            .filter(|node| snapshot.node(*node).is_ready() && !leaves(snapshot, *node) && !removed.contains(node))
+            .filter(|node| snapshot.node(*node).is_ready() && !snapshot.is_leaving(*node) && !removed.contains(node))
             .count();
         let ready_removed = nodes()
             .filter(|node| removed.contains(node) && snapshot.node(*node).is_ready())
@@ -110,119 +120,8 @@ fn sizes(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
     }
 }
 
-/// 9: the own node, control-plane nodes and nodes of nobody stay; 2: so do nodes that opted out or already leave.
-fn protected_nodes(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
-    let mut seen = BTreeSet::new();
-    for removal in &plan.removals {
-        let node = snapshot.node(removal.node);
-        let name = snapshot.text(node.name);
-        let managed = node.group.is_some_and(|group| snapshot.group(group).managed);
-        for (broken, invariant, what) in [
-            (!managed, 9, "belongs to no managed NodeGroup"),
-            (node.control_plane, 9, "is a control-plane node"),
-            (node.own, 9, "runs this operator"),
-            (node.opt_out.is_some(), 2, "opted out of removal"),
-            (leaves(snapshot, removal.node), 2, "is being removed already"),
-            (
-                node.allowed_hours
-                    .as_ref()
-                    .is_some_and(|hours| !hours.contains(plan.now)),
-                2,
-                "must not be removed at this hour",
-            ),
-            (
-                node.group
-                    .is_some_and(|group| !snapshot.group(group).scale_down.enabled),
-                2,
-                "belongs to a group whose scale-down is disabled",
-            ),
-            (!seen.insert(removal.node), 2, "is removed twice"),
-        ] {
-            if broken {
-                report(invariant, format!("{name} {what}, and is to be removed"));
-            }
-        }
-    }
-}
-
-/// 3: removals stay inside the budgets of the groups and of the cluster.
-fn removal_budgets(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
-    let drains = |of: &dyn Fn(NodeId) -> bool| {
-        plan.removals
-            .iter()
-            .filter(|removal| !removal.moves.is_empty() && of(removal.node))
-            .count()
-    };
-    let total = drains(&|_| true);
-    let managed = snapshot
-        .nodes
-        .iter()
-        .filter(|node| node.group.is_some_and(|group| snapshot.group(group).managed))
-        .count();
-    let allowed = snapshot.settings.drain_budget.of(managed);
-    if allowed < total {
-        report(3, format!("{total} drains, the cluster's budget is {allowed}"));
-    }
-    for id in snapshot.group_ids() {
-        let nodes = snapshot.nodes.iter().filter(|node| node.group == Some(id)).count();
-        let allowed = snapshot
-            .group(id)
-            .scale_down
-            .drain_budget
-            .unwrap_or(BudgetSize::Percent(10))
-            .of(nodes);
-        let of_group = drains(&|node| snapshot.node(node).group == Some(id));
-        if allowed < of_group {
-            report(
-                3,
-                format!(
-                    "{of_group} drains in {}, its budget is {allowed}",
-                    snapshot.group_name(id)
-                ),
-            );
-        }
-    }
-    let empty = plan.removals.len() - total;
-    let allowed = snapshot.settings.empty_budget as usize;
-    if allowed < empty {
-        report(3, format!("{empty} empty removals, the budget is {allowed}"));
-    }
-}
-
-/// 3: what the plan moves of a PodDisruptionBudget's pods is at most what it allows, or all on one node.
-fn disruption_budgets(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
-    for budget in &snapshot.budgets {
-        let Some(selector) = &budget.selector else { continue };
-        let charged = |pod: PodId| {
-            let pod = snapshot.pod(pod);
-            let pending = pod.phase == crate::snapshot::PodPhase::Pending;
-            pod.namespace == budget.namespace
-                && !pending
-                && pod.deletion.is_none()
-                && (pod.ready || !budget.always_allow_unhealthy)
-                && selector.matches(&snapshot.class_of(pod).labels, &snapshot.symbols)
-        };
-        let mut nodes = BTreeMap::new();
-        for removal in &plan.removals {
-            let count = removal.moves.iter().filter(|step| charged(step.pod)).count();
-            if 0 < count {
-                nodes.insert(removal.node, count);
-            }
-        }
-        let moved: usize = nodes.values().sum();
-        let allowed = budget.disruptions_allowed as usize;
-        if allowed < moved && (1 < nodes.len() || allowed == 0) {
-            let name = format!("{}/{}", snapshot.text(budget.namespace), snapshot.text(budget.name));
-            report(
-                3,
-                format!("{moved} pods of PodDisruptionBudget {name} move, it allows {allowed}"),
-            );
-        }
-    }
-}
-
-/// 4: every pod that moves has a node that stays, and fits it; 5: every pod is on at most one planned node, and all pods of
-/// a planned node fit it together. Pods are placed in one world, because constraints between pods reach over nodes.
+/// 5: every pod is on at most one planned node, and all pods of a planned node fit it together; 4: then every pod that moves
+/// fits its destination. Pods are placed in one world, because constraints between pods reach over nodes.
 ///
 /// All nodes are there from the start: the scheduler sees all of them at once, whichever appears first, and an empty one is
 /// a domain to spread over.
@@ -271,7 +170,7 @@ fn placements(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
             ),
         }
     }
-    moves(snapshot, plan, &mut world, report);
+    removals::moves(snapshot, plan, &mut world, report);
 }
 
 /// Puts a pod on a node and says in words why it does not fit there, beside pods of at least its priority for which
@@ -338,41 +237,6 @@ fn fitting(
     pods
 }
 
-/// 4: removals in their order: each node is emptied and stays as a node that takes no pods, then its pods are placed.
-fn moves(snapshot: &Snapshot, plan: &Plan, world: &mut World<'_>, report: &mut Report<'_>) {
-    let removed: BTreeSet<NodeId> = plan.removals.iter().map(|removal| removal.node).collect();
-    let name = |node: NodeId| snapshot.text(snapshot.node(node).name);
-    for PlannedRemoval { node: from, moves, .. } in &plan.removals {
-        for pod in snapshot
-            .pods_on(*from)
-            .iter()
-            .map(|pod| snapshot.pod(*pod))
-            .filter(|pod| !pod.is_terminal())
-        {
-            world.unplace(pod.class, (*from).into());
-        }
-        world.make_ghost((*from).into());
-        let mut moved = BTreeSet::new();
-        for step in moves {
-            let pod = snapshot.pod_name(step.pod);
-            if !moved.insert(step.pod) || snapshot.pod(step.pod).node != Some(*from) {
-                report(4, format!("{pod} moves twice, or is not on the node that is removed"));
-            }
-            if removed.contains(&step.to) || !snapshot.node(step.to).is_ready() || leaves(snapshot, step.to) {
-                report(
-                    4,
-                    format!("{pod} moves to {}, which does not stay Ready", name(step.to)),
-                );
-            }
-            let class = snapshot.pod(step.pod).class;
-            if let Some(misfit) = place(world, class, step.to.into(), &[]) {
-                let target = name(step.to);
-                report(4, format!("{pod} moves to {target} and does not fit: {misfit}"));
-            }
-        }
-    }
-}
-
 /// 6: a new node without pods is for the group's minimum and nothing else.
 fn needless_creations(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
     for id in snapshot.group_ids() {
@@ -381,10 +245,9 @@ fn needless_creations(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>)
         if empty == 0 {
             continue;
         }
-        let failed = |node| machine_of(snapshot, node).is_some_and(|machine| machine.phase == MachinePhase::Failed);
         let staying = snapshot
             .node_ids()
-            .filter(|node| snapshot.node(*node).group == Some(id) && !leaves(snapshot, *node) && !failed(*node));
+            .filter(|node| snapshot.node(*node).group == Some(id) && !snapshot.is_leaving(*node));
         let coming = snapshot
             .machines
             .iter()
@@ -397,30 +260,6 @@ fn needless_creations(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>)
                 format!(
                     "{empty} new nodes of {} carry no pod, and bring it to {size} with minNodes {min}",
                     snapshot.group_name(id)
-                ),
-            );
-        }
-    }
-}
-
-/// 7: nothing is removed from a group that grows.
-fn growing_groups(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
-    let coming = snapshot
-        .machines
-        .iter()
-        .filter(|machine| machine.is_coming())
-        .filter_map(|machine| machine.group);
-    let growing: BTreeSet<GroupId> = coming
-        .chain(plan.creations.iter().map(|creation| creation.group))
-        .collect();
-    for removal in &plan.removals {
-        if growing.contains(&removal.group) {
-            let name = snapshot.text(snapshot.node(removal.node).name);
-            report(
-                7,
-                format!(
-                    "{name} is to be removed while {} grows",
-                    snapshot.group_name(removal.group)
                 ),
             );
         }
@@ -447,10 +286,6 @@ fn starts(snapshot: &Snapshot, node: NodeId) -> bool {
             .taints
             .iter()
             .any(|taint| [well_known.startup, well_known.not_ready].contains(&taint.key))
-}
-
-fn leaves(snapshot: &Snapshot, node: NodeId) -> bool {
-    snapshot.node(node).deleting || machine_of(snapshot, node).is_some_and(Machine::is_leaving)
 }
 
 impl fmt::Display for Violation {
