@@ -94,7 +94,13 @@ pub async fn operate(
         let (watches, client, stop) = (watches.clone(), clients.read.clone(), stop_watches.clone());
         async move { watches.run(&client, &report_watch, &stop).await }
     });
-    let sampling = tokio::spawn(sample(&clients, &index, &settings, watches.clone(), stop_watches.clone()));
+    let sampling = tokio::spawn(sample(
+        &clients,
+        &index,
+        &settings,
+        watches.clone(),
+        stop_watches.clone(),
+    ));
     let result = lead(&clients, provider, settings, health, index, &watches, stop).await;
     health.set_shutting_down();
     stop_watches.cancel();
@@ -293,7 +299,10 @@ fn report_sampler(report: SamplerReport) {
             tracing::info!("metrics.k8s.io is not served: utilization is that of requests alone");
         }
         Reading::Failed { message } if changed && !measured => {
-            tracing::warn!(message, "metrics.k8s.io cannot be read: utilization is that of requests alone");
+            tracing::warn!(
+                message,
+                "metrics.k8s.io cannot be read: utilization is that of requests alone"
+            );
         }
         Reading::Failed { message } => tracing::debug!(message, "metrics.k8s.io cannot be read and is tried again"),
         Reading::Missing => {}

@@ -40,7 +40,10 @@ fn main() {
             let usage = amounts[index % amounts.len()];
             taken[usize::from(window.push(Sample { at, usage }, now) == Pushed::Taken)] += 1;
             assert_eq!(window.samples().count(), window.len());
-            assert_eq!([window.mean(), window.min(), window.max()].contains(&None), window.is_empty());
+            assert_eq!(
+                [window.mean(), window.min(), window.max()].contains(&None),
+                window.is_empty()
+            );
             assert_eq!(usize::from(window.coverage().samples), window.len());
         };
         for (index, number) in (0..100_000_i64).enumerate() {

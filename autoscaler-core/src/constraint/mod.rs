@@ -668,7 +668,11 @@ impl Beside<'_> {
     fn spread(self, rules: &Rules, index: u32, looks: impl FnOnce(&SpreadRule) -> bool) -> u32 {
         let count = self.count(rules, |class| class.spreads.contains(&index));
         let rule = rules.spreads.get(index as usize);
-        if count != 0 && rule.is_some_and(looks) { count } else { 0 }
+        if count != 0 && rule.is_some_and(looks) {
+            count
+        } else {
+            0
+        }
     }
 
     fn count(self, rules: &Rules, is_counted: impl Fn(&ClassRules) -> bool) -> u32 {

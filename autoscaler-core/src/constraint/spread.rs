@@ -81,7 +81,9 @@ impl SpreadCounter {
             return Some(narrow(self.fewest));
         }
         let others = self.by_pods.iter().enumerate().skip(self.fewest + 1);
-        let next = others.filter(|(_, domains)| 0 < **domains).map(|(pods, _)| narrow(pods));
+        let next = others
+            .filter(|(_, domains)| 0 < **domains)
+            .map(|(pods, _)| narrow(pods));
         Some(next.take(1).fold(own.saturating_add(more), u32::min))
     }
 

@@ -103,7 +103,12 @@ impl Problem {
             }));
         }
         // In the order of the plan, which the oracle tries first; what is not in it comes before.
-        let order: BTreeMap<String, usize> = plan.binding_order.iter().map(|pod| snapshot.pod_name(*pod)).zip(1..).collect();
+        let order: BTreeMap<String, usize> = plan
+            .binding_order
+            .iter()
+            .map(|pod| snapshot.pod_name(*pod))
+            .zip(1..)
+            .collect();
         binds.sort_by_key(|bind| order.get(&bind.pod).copied());
         // VPSieNodes without a Node become one, if it is known what it will look like.
         for machine in self.of_kind("VPSieNode") {
