@@ -563,12 +563,13 @@ const NODE_GROUP_FIELDS: &str = r#"
     spec.taints[].value string; spec.userDataSecretRef object;
     spec.userDataSecretRef.key string "userData"; spec.userDataSecretRef.name string;
     spec.userDataSecretRef.namespace string; status object; status.currentNodes integer 0;
-    status.desiredNodes integer 0; status.lastScaleDownTime string; status.lastScaleTime string;
-    status.lastScaleUpTime string; status.nodes array; status.nodes[] object;
+    status.desiredNodes integer 0; status.lastScaleDownFailureTime string; status.lastScaleDownTime string;
+    status.lastScaleTime string; status.lastScaleUpTime string; status.nodes array; status.nodes[] object;
     status.nodes[].createdAt string; status.nodes[].instanceType string;
     status.nodes[].ipAddress string; status.nodes[].nodeName string;
     status.nodes[].readyAt string; status.nodes[].status string; status.nodes[].vpsID integer;
-    status.observedGeneration integer; status.readyNodes integer 0; status.scaleUpBackoffs array;
+    status.observedGeneration integer; status.readyNodes integer 0;
+    status.scaleDownFailures integer; status.scaleUpBackoffs array;
     status.scaleUpBackoffs[] object; status.scaleUpBackoffs[].failures integer 0;
     status.scaleUpBackoffs[].lastFailure string; status.scaleUpBackoffs[].message string;
     status.scaleUpBackoffs[].offering string; status.scaleUpBackoffs[].reason string;
@@ -590,7 +591,8 @@ const VPSIE_NODE_FIELDS: &str = r#"
     status.lastError string; status.nodeName string; status.observedGeneration integer;
     status.phase string; status.phaseSince string; status.provisionedAt string;
     status.readyAt string; status.removal object; status.removal.cordonedByUs boolean;
-    status.removal.failedAt string; status.removal.kind string; status.removal.message string;
+    status.removal.failedAt string; status.removal.failures integer; status.removal.kind string;
+    status.removal.message string;
     status.removal.moves array; status.removal.moves[] object; status.removal.moves[].pod string;
     status.removal.moves[].to string; status.removal.phase string; status.removal.reason string;
     status.removal.startedAt string; status.resources object;
