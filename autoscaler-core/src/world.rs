@@ -237,8 +237,7 @@ impl<'s> World<'s> {
     }
 
     /// Whether rules about other pods let one more pod of this class onto this node, whatever it requests.
-    #[must_use]
-    pub fn keeps_rules(&self, class: ClassId, bin: BinId) -> bool {
+    pub(crate) fn keeps_rules(&self, class: ClassId, bin: BinId) -> bool {
         self.constraint_misfit(class, bin, &self.view(bin)).is_none()
     }
 
@@ -249,8 +248,7 @@ impl<'s> World<'s> {
     }
 
     /// Whether a pod of this class would go to a domain with the fewest pods, for every spread constraint that counts it.
-    #[must_use]
-    pub fn is_even(&self, class: ClassId, bin: BinId) -> bool {
+    pub(crate) fn is_even(&self, class: ClassId, bin: BinId) -> bool {
         self.counters.is_even(&self.snapshot.rules, class, bin.index())
     }
 

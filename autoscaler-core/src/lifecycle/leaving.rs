@@ -1,6 +1,6 @@
 //! The way out: drain, delete the VM, delete the Node; and the way back when a removal fails before the VM is deleted.
 
-use super::{Action, Failure, Known, NodeSeen, Removal, RemovalKind, RemovalPhase, Stepping};
+use super::{Action, DRAIN_TIMEOUT, Failure, Known, NodeSeen, Removal, RemovalKind, RemovalPhase, Stepping};
 use crate::{provider::InstanceState, snapshot::MachinePhase};
 
 /// The reason of a removal that somebody ordered by deleting the VPSieNode.
@@ -214,7 +214,7 @@ impl Stepping<'_> {
             let limit = self.deadlines.drain;
             let message = format!("{} pods are still on the node after {limit:#}; {why}", pods.workload);
             if !by_hand {
-                self.roll_back("DrainTimeout", &message);
+                self.roll_back(DRAIN_TIMEOUT, &message);
                 return;
             }
             self.complain("DrainFailed", message);

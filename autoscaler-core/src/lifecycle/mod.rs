@@ -29,6 +29,9 @@ use crate::{
     snapshot::MachinePhase,
 };
 
+/// With this word begins [`Removal::message`] when a drain took longer than [`Deadlines::drain`].
+pub const DRAIN_TIMEOUT: &str = "DrainTimeout";
+
 /// How long a node, or a group, is left alone after a removal failed.
 const FIRST_DELAY: SignedDuration = SignedDuration::from_mins(3);
 

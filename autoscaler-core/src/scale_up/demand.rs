@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::{
     plan::Destination,
     planner::Options,
-    snapshot::{ClassId, NodeId, PodId, Snapshot},
+    snapshot::{ClassId, MachineId, NodeId, PodId, Snapshot},
     template::{Learned, Template},
     world::{BinId, World},
 };
@@ -87,7 +87,6 @@ pub(super) fn unusable(snapshot: &Snapshot, id: NodeId) -> Option<(&'static str,
 /// The nodes that pods can be placed on: Ready ones, then, if they count, those to come, each in the order of their names.
 pub(super) fn destinations(world: &mut World<'_>, now: Timestamp, to_come: bool) -> Vec<(BinId, Destination)> {
     let snapshot = world.snapshot();
-    let learned = Learned::new(snapshot);
     let mut destinations: Vec<_> = snapshot
         .node_ids()
         .filter(|node| unusable(snapshot, *node).is_none() && !is_starting(snapshot, *node))
@@ -96,27 +95,31 @@ pub(super) fn destinations(world: &mut World<'_>, now: Timestamp, to_come: bool)
     if !to_come {
         return destinations;
     }
-    for id in snapshot.machine_ids() {
+    for (id, template) in machines_to_come(snapshot, now) {
+        let node = snapshot.machine(id).node;
+        let bin = world.add_with(&Arc::new(template), node);
+        destinations.push((bin, node.map_or(Destination::Machine(id), Destination::Node)));
+    }
+    destinations
+}
+
+/// The VPSieNodes that are to become nodes in time, as they are going to be, in the order of their names.
+pub(super) fn machines_to_come(snapshot: &Snapshot, now: Timestamp) -> impl Iterator<Item = (MachineId, Template)> {
+    let learned = Learned::new(snapshot);
+    snapshot.machine_ids().filter_map(move |id| {
         let machine = snapshot.machine(id);
-        let late = snapshot.settings.phase_timeouts.are_over(machine, now);
-        let to_come = match machine.node {
+        let starts = match machine.node {
             Some(node) => is_starting(snapshot, node) && !snapshot.node(node).deleting,
             None => machine.is_coming(),
         };
-        if late || !to_come || machine.is_leaving() {
-            continue;
+        if !starts || machine.is_leaving() || snapshot.settings.phase_timeouts.are_over(machine, now) {
+            return None;
         }
-        let Some(template) = machine
-            .group
-            .and_then(|group| Template::of_machine_with(snapshot, &learned, machine, group))
-        else {
-            continue;
-        };
-        let bin = world.add_with(&Arc::new(template), machine.node);
-        let destination = machine.node.map_or(Destination::Machine(id), Destination::Node);
-        destinations.push((bin, destination));
-    }
-    destinations
+        Some((
+            id,
+            Template::of_machine_with(snapshot, &learned, machine, machine.group?)?,
+        ))
+    })
 }
 
 /// Whether this is the Node of a VPSieNode that is not done yet: not Ready for the first time, or Ready and still with a

@@ -12,6 +12,13 @@ use crate::{
     world::BinId,
 };
 
+/// Why a pod is left although a node has room for it, when no rule can be named.
+const NOT_BINDABLE_YET: (&str, &str) = (
+    "NotBindableYet",
+    "there is room, but in no order that was tried could kube-scheduler bind it beside the other pods of this plan; it \
+     is looked at again in the next decision",
+);
+
 /// So many nodes are named for each plugin that says no; further ones are counted.
 const NODES_NAMED: usize = 10;
 
@@ -87,7 +94,16 @@ impl Packing<'_, '_> {
                         });
                         continue;
                     }
-                    self.limits.refusal(offer.group).map(Arc::new)
+                    let limit = self.limits.refusal(offer.group).map(Arc::new);
+                    if limit.is_none() && waits {
+                        reasons.push(PodReason {
+                            group: Some(offer.group),
+                            offering: Some(offer.offering.clone()),
+                            node: None,
+                            why: not_bindable_yet(),
+                        });
+                    }
+                    limit
                 }
                 (None, None) => None,
             };
@@ -113,10 +129,9 @@ impl Packing<'_, '_> {
         let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
         for node in snapshot.node_ids() {
             let why = match unusable(snapshot, node) {
-                Some((reason, message)) => Some(Why::Rule(reason, message.into())),
-                None => self.world.misfit(class, BinId::from(node)).map(Why::Node),
+                Some((reason, message)) => Why::Rule(reason, message.into()),
+                None => (self.world.misfit(class, BinId::from(node))).map_or_else(not_bindable_yet, Why::Node),
             };
-            let Some(why) = why else { continue };
             let entry = counts.entry(why.rule()).or_default();
             *entry += 1;
             if *entry <= NODES_NAMED {
@@ -140,4 +155,9 @@ impl Packing<'_, '_> {
         }
         reasons
     }
+}
+
+fn not_bindable_yet() -> Why {
+    let (reason, message) = NOT_BINDABLE_YET;
+    Why::Rule(reason, message.into())
 }

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 
 use super::{
-    demand::is_starting,
+    demand::machines_to_come,
     packing::{Packing, StandsFor},
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     plan::Destination,
     resources::Resources,
     snapshot::{Pod, Snapshot},
-    template::{Learned, Template},
+    template::Template,
 };
 
 /// A node that is to come.
@@ -28,29 +28,16 @@ pub(super) struct Coming {
 /// The nodes that are to come in time, in the order of their VPSieNodes. None, if one of them has pods already that a new
 /// node would not have.
 pub(super) fn coming(snapshot: &Snapshot, now: Timestamp) -> Vec<Coming> {
-    let learned = Learned::new(snapshot);
     let mut coming = Vec::new();
-    for id in snapshot.machine_ids() {
-        let machine = snapshot.machine(id);
-        let starts = match machine.node {
-            Some(node) => is_starting(snapshot, node) && !snapshot.node(node).deleting,
-            None => machine.is_coming(),
-        };
-        if !starts || machine.is_leaving() || snapshot.settings.phase_timeouts.are_over(machine, now) {
-            continue;
-        }
-        let pods = machine.node.map_or(&[][..], |node| snapshot.pods_on(node));
+    for (id, template) in machines_to_come(snapshot, now) {
+        let node = snapshot.machine(id).node;
+        let pods = node.map_or(&[][..], |node| snapshot.pods_on(node));
         let stays = |pod: &Pod| !pod.is_terminal() && !pod.is_daemon() && !pod.mirror;
         if pods.iter().any(|pod| stays(snapshot.pod(*pod))) {
             return Vec::new();
         }
-        let template = machine
-            .group
-            .and_then(|group| Template::of_machine_with(snapshot, &learned, machine, group));
-        if let Some(template) = template {
-            let destination = machine.node.map_or(Destination::Machine(id), Destination::Node);
-            coming.push(Coming { destination, template });
-        }
+        let destination = node.map_or(Destination::Machine(id), Destination::Node);
+        coming.push(Coming { destination, template });
     }
     coming
 }

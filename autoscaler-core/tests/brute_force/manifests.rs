@@ -86,6 +86,13 @@ impl Decision {
             })
         });
         let left = document.pods.iter().filter(|pod| pod.verdict == "Unschedulable");
+        let left: Vec<_> = left.collect();
+        let unexplained = left.iter().filter(|pod| pod.reasons.is_empty());
+        let unexplained: Vec<_> = unexplained.map(|pod| &pod.pod).collect();
+        assert!(
+            unexplained.is_empty(),
+            "pods are left without a reason: {unexplained:?}"
+        );
         Self {
             text: serde_json::to_string(&document).unwrap(),
             price: price.sum(),
@@ -95,7 +102,7 @@ impl Decision {
                 .filter_map(|pod| Some((pod.pod.clone(), pod.node.clone()?)))
                 .collect(),
             new_nodes: new_nodes.collect(),
-            left: left.map(|pod| pod.pod.clone()).collect(),
+            left: left.iter().map(|pod| pod.pod.clone()).collect(),
             violations,
             document,
         }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use autoscaler_core::{
-    lifecycle::NodeState,
+    lifecycle::{DRAIN_TIMEOUT, NodeState},
     manifest::node::{Node, Taint},
 };
 use jiff::Timestamp;
@@ -22,9 +22,6 @@ use crate::{
     events::REPORTER,
     view::{Slim as _, SlimNode},
 };
-
-/// What the state machine calls a drain that took too long.
-const DRAIN_TIMEOUT: &str = "DrainTimeout";
 
 /// How often a write is tried again with a fresh Node when another writer was faster.
 const CONFLICT_RETRIES: usize = 5;

@@ -215,21 +215,7 @@ async fn user_data_that_cannot_be_filled_in_makes_no_vm() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_that_a_budget_blocks_is_rolled_back() {
     let mut world = World::new(json!({ "scaleDownPolicy": { "drainTimeoutSeconds": 60 } })).await;
-    let node = world.ready_node().await;
-    world.deployment("web", 1).await;
-    world.pass(3).await;
-    world.foreign_node("other").await;
-    let _budget: PodDisruptionBudget = world
-        .create(json!({
-            "metadata": { "name": "web" },
-            "spec": { "minAvailable": 1, "selector": { "matchLabels": { "app": "web" } } },
-        }))
-        .await;
-    world.pass(2).await;
-    world.begin_removal(&node, "other").await;
-    world.pass(5).await;
-    assert!(world.is_cordoned(&node).await);
-    assert_eq!(world.machine().await.phase(), Phase::Terminating);
+    let node = world.hanging_drain().await;
     // A restart in the middle goes on, and knows that the cordon is ours.
     world.restart();
     world.pass(70).await;

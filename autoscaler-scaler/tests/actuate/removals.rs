@@ -21,26 +21,6 @@ use crate::world::World;
 const PROTECTED: &str = "autoscaler.vpsie.com/protected";
 const CORDONED_BY: &str = "autoscaler.vpsie.com/cordoned-by";
 
-/// A node whose drain hangs at a disruption budget: its name.
-async fn hanging_drain(world: &mut World) -> String {
-    let node = world.ready_node().await;
-    world.deployment("web", 1).await;
-    world.pass(3).await;
-    world.foreign_node("other").await;
-    let _budget: PodDisruptionBudget = world
-        .create(json!({
-            "metadata": { "name": "web" },
-            "spec": { "minAvailable": 1, "selector": { "matchLabels": { "app": "web" } } },
-        }))
-        .await;
-    world.pass(2).await;
-    world.begin_removal(&node, "other").await;
-    world.pass(5).await;
-    assert!(world.is_cordoned(&node).await);
-    assert_eq!(world.machine().await.phase(), Phase::Terminating);
-    node
-}
-
 async fn patch_node(world: &World, name: &str, patch: Value) {
     let params = PatchParams::default();
     world.nodes().patch(name, &params, &Patch::Merge(patch)).await.unwrap();
@@ -98,7 +78,7 @@ async fn what_an_admin_changes_during_a_drain_ends_it() {
         (true, unmanaged, "NotAutoscaled"),
     ] {
         let mut world = World::new(json!({})).await;
-        let node = hanging_drain(&mut world).await;
+        let node = world.hanging_drain().await;
         if of_group {
             patch_group(&world, patch).await;
         } else {
@@ -114,7 +94,7 @@ async fn what_an_admin_changes_during_a_drain_ends_it() {
 #[tokio::test(start_paused = true)]
 async fn a_scale_up_of_its_group_ends_a_drain_and_a_deletion_by_hand_goes_on() {
     let mut world = World::new(json!({})).await;
-    let node = hanging_drain(&mut world).await;
+    let node = world.hanging_drain().await;
     world.begin_creations(1).await;
     world.pass(5).await;
     assert!(!world.is_cordoned(&node).await);
@@ -197,7 +177,7 @@ async fn b3_a_cordon_that_no_removal_stands_behind_is_undone() {
 #[tokio::test(start_paused = true)]
 async fn a_mark_that_outlived_its_cordon_is_not_taken_for_a_cordon_of_ours() {
     let mut world = World::new(json!({})).await;
-    let node = hanging_drain(&mut world).await;
+    let node = world.hanging_drain().await;
     patch_node(&world, &node, json!({ "spec": { "unschedulable": null } })).await;
     let message = why_it_was_rolled_back(&mut world, &node).await;
     assert!(message.starts_with("Uncordoned: "), "{message}");
@@ -343,7 +323,7 @@ async fn b15_force_is_for_budgets_and_only_when_the_drain_is_overdue() {
 #[tokio::test(start_paused = true)]
 async fn b4_failures_are_counted_for_the_node_and_its_group_until_a_removal_succeeds() {
     let mut world = World::new(json!({ "scaleDownPolicy": { "drainTimeoutSeconds": 10 } })).await;
-    let node = hanging_drain(&mut world).await;
+    let node = world.hanging_drain().await;
     for failures in 1..4 {
         world.pass(30).await;
         let removal = world.machine().await.status.unwrap().removal.unwrap();

@@ -23,6 +23,7 @@ use autoscaler_scaler::{
     watch::Watches,
 };
 use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, ResourceExt as _, api::PostParams};
 use serde::de::DeserializeOwned;
@@ -326,6 +327,26 @@ impl World {
                 },
             }))
             .await;
+    }
+
+    /// A node whose drain hangs at a disruption budget: its name.
+    pub(crate) async fn hanging_drain(&mut self) -> String {
+        let node = self.ready_node().await;
+        self.deployment("web", 1).await;
+        self.pass(3).await;
+        self.foreign_node("other").await;
+        let _budget: PodDisruptionBudget = self
+            .create(json!({
+                "metadata": { "name": "web" },
+                "spec": { "minAvailable": 1, "selector": { "matchLabels": { "app": "web" } } },
+            }))
+            .await;
+        self.pass(2).await;
+        self.begin_removal(&node, "other").await;
+        self.pass(5).await;
+        assert!(self.is_cordoned(&node).await);
+        assert_eq!(self.machine().await.phase(), Phase::Terminating);
+        node
     }
 
     pub(crate) async fn node(&self, name: &str) -> Node {
