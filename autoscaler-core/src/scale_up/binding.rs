@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{
     buy::{Aim, Shapes},
-    packing::{Packing, narrow},
+    packing::{Packing, StandsFor, narrow},
 };
 use crate::snapshot::PodId;
 
@@ -173,6 +173,43 @@ impl Packing<'_, '_> {
         }
         self.world.restore_possible_domains(possible);
         left
+    }
+
+    /// Whether the pods that were bound can be when those on nodes that are there come first, as far as they can: the
+    /// scheduler does not wait with them. Domains are those of nodes that could be added too, as while pods are placed.
+    pub(super) fn existing_may_come_first(&mut self) -> bool {
+        let mut pods = self.bound.clone();
+        pods.sort_unstable();
+        let exists = |pod: &Bound| {
+            let spot = self.spots.get(pod.spot as usize);
+            spot.is_some_and(|spot| matches!(spot.stands_for, StandsFor::Existing(_)))
+        };
+        let (existing, new): (Vec<Bound>, Vec<Bound>) = pods.into_iter().partition(exists);
+        if existing.is_empty() || new.is_empty() {
+            return true;
+        }
+        let before = self.bound.clone();
+        let mut left = Vec::new();
+        for evenly in [false, true] {
+            self.unbind();
+            let mut rest = existing.clone();
+            while self.bind(&mut rest, &mut Vec::new()) {}
+            rest.extend(&new);
+            rest.sort_unstable();
+            left = if evenly {
+                self.bind_evenly(&rest)
+            } else {
+                self.bind_all(&rest, &[])
+            };
+            if left.is_empty() {
+                break;
+            }
+        }
+        for pod in &left {
+            self.count(*pod, true);
+        }
+        self.bound = before;
+        left.is_empty()
     }
 
     /// Takes everything back that was bound.

@@ -193,6 +193,11 @@ impl Shapes {
         })
     }
 
+    /// The price of each shape, and its offers.
+    pub(super) fn for_sale(&self) -> impl Iterator<Item = (i64, &[usize])> {
+        self.list.iter().map(|shape| (shape.price, shape.offers.as_slice()))
+    }
+
     /// Whether an empty node of some offer has room for a pod, as far as the node alone decides.
     fn servable(&self, size: usize, look: usize) -> bool {
         self.servable.get(size * self.looks + look).copied().unwrap_or(false)
@@ -344,6 +349,17 @@ impl Packing<'_, '_> {
             }
         }
         nanos(shapes.bound(&total).price)
+    }
+
+    /// What a unit of each resource is worth when nodes are bought for the pods of these kinds that wait.
+    pub(super) fn worth_of(&self, kinds: impl Iterator<Item = usize>, shapes: &Shapes) -> Vec<f64> {
+        let mut total = vec![0.0; self.kinds.sizes.width() + 1];
+        for (kind, waiting) in kinds.filter_map(|kind| Some((self.kinds.list.get(kind)?, self.waiting(kind)))) {
+            for (total, request) in total.iter_mut().zip(self.kinds.sizes.of(kind.size)) {
+                *total += float(*request) * float_of(waiting);
+            }
+        }
+        shapes.bound(&total).worth
     }
 
     /// Whether the limits are all that keeps a pod of this kind from a new node, as far as the node alone decides.
@@ -784,6 +800,11 @@ fn keep_most_value(fills: &mut Vec<Fill>) {
 
 fn value(worth: &[f64], amounts: impl Iterator<Item = f64>) -> f64 {
     worth.iter().zip(amounts).map(|(worth, amount)| worth * amount).sum()
+}
+
+/// What is to be paid at least for amounts of the resources, in nano-units, of what a unit of each is worth.
+pub(super) fn price_of(worth: &[f64], amounts: &[i64]) -> i64 {
+    nanos(value(worth, amounts.iter().map(|amount| float((*amount).max(0)))))
 }
 
 fn unused_millionths(all: Option<&i64>, free: Option<&i64>) -> i64 {

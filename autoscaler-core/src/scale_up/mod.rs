@@ -15,6 +15,7 @@ mod kinds;
 mod packing;
 mod reasons;
 mod replay;
+mod search;
 mod top_up;
 
 use std::{
@@ -136,7 +137,10 @@ fn plan_beside(
     let start = packing.mark();
     let least_price = loop {
         let least_price = packing.pack(&shapes);
-        if let Some(group) = packing.incomplete_group() {
+        // A search may make it whole yet; where there is none, nothing does.
+        if !packing.is_searched()
+            && let Some(group) = packing.incomplete_group()
+        {
             held.push(packing.hold(group, start));
             continue;
         }
@@ -151,6 +155,7 @@ fn plan_beside(
             packing.improve(&shapes);
         }
         packing.make_bindable(&shapes, now);
+        packing.search(&shapes, now);
         match packing.incomplete_group() {
             Some(group) => held.push(packing.hold(group, start)),
             None => break least_price,

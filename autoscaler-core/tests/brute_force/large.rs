@@ -77,15 +77,15 @@ fn hold(rules: Rules, count: u64) {
 
 #[test]
 fn large_plans_hold_without_rules_between_pods() {
-    hold(Rules::None, 30);
+    hold(Rules::None, 60);
 }
 
 #[test]
 fn large_plans_hold_with_affinity() {
-    hold(Rules::Affinity, 30);
+    hold(Rules::Affinity, 60);
 }
 
 #[test]
 fn large_plans_hold_with_topology_spread() {
-    hold(Rules::All, 30);
+    hold(Rules::All, 60);
 }

@@ -172,20 +172,20 @@ impl Ratios {
 
 #[test]
 fn plans_are_as_good_as_an_exhaustive_search_without_rules_between_pods() {
-    compare(Rules::None, 220);
+    compare(Rules::None, 350);
 }
 
 #[test]
 fn plans_are_as_good_as_an_exhaustive_search_with_ports_and_anti_affinity() {
-    compare(Rules::Unordered, 220);
+    compare(Rules::Unordered, 350);
 }
 
 #[test]
 fn plans_are_as_good_as_an_exhaustive_search_with_affinity() {
-    compare(Rules::Affinity, 220);
+    compare(Rules::Affinity, 350);
 }
 
 #[test]
 fn plans_are_as_good_as_an_exhaustive_search_with_topology_spread() {
-    compare(Rules::All, 220);
+    compare(Rules::All, 350);
 }

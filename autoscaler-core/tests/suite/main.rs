@@ -10,3 +10,4 @@ mod limits;
 mod purity;
 mod scale_down;
 mod scale_up;
+mod search;
