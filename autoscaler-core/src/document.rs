@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    plan::{Creation, NodeVerdict, Plan, PodReason, PodVerdict},
+    plan::{Creation, NodeReport, NodeVerdict, Plan, PodReason, PodVerdict},
     snapshot::Snapshot,
 };
 
@@ -198,7 +198,11 @@ impl PlanDocument {
                 })
                 .collect(),
             pods: plan.pods.iter().map(|report| pod(snapshot, plan, report)).collect(),
-            nodes: plan.nodes.iter().map(|report| node(snapshot, report)).collect(),
+            nodes: plan
+                .nodes
+                .iter()
+                .map(|report| NodeDocument::new(snapshot, report))
+                .collect(),
             price: (!plan.creations.is_empty()).then(|| PriceDocument {
                 hourly: plan.hourly_price().as_f64(),
                 least_hourly: plan.least_price.as_f64(),
@@ -271,6 +275,35 @@ impl fmt::Display for PlanDocument {
     }
 }
 
+// === impl NodeDocument ===
+
+impl NodeDocument {
+    /// Names everything that a report of this snapshot refers to.
+    pub(crate) fn new(snapshot: &Snapshot, report: &NodeReport) -> Self {
+        let (verdict, reason, pod, pod_reason) = match &report.verdict {
+            NodeVerdict::Remove => ("Remove", None, None, None),
+            NodeVerdict::Keep {
+                reason,
+                pod,
+                pod_reason,
+            } => ("Keep", Some(reason.as_str()), *pod, *pod_reason),
+        };
+        Self {
+            node: node_name(snapshot, report.node),
+            node_group: snapshot.node(report.node).group.map(|group| snapshot.group_name(group)),
+            verdict,
+            reason,
+            pod: pod.map(|pod| snapshot.pod_name(pod)),
+            pod_reason: pod_reason.map(crate::plan::BlockReason::as_str),
+            utilization: report.utilization.map(|utilization| UtilizationDocument {
+                cpu: utilization.cpu,
+                memory: utilization.memory,
+            }),
+            message: report.message.clone(),
+        }
+    }
+}
+
 /// Creations of one group and offering together, in the order of groups and offerings.
 fn scale_up(snapshot: &Snapshot, creations: &[Creation]) -> Vec<ScaleUpDocument> {
     let mut documents: BTreeMap<_, ScaleUpDocument> = BTreeMap::new();
@@ -323,30 +356,6 @@ fn pod(snapshot: &Snapshot, plan: &Plan, report: &crate::plan::PodReport) -> Pod
         node,
         node_group,
         reasons,
-    }
-}
-
-fn node(snapshot: &Snapshot, report: &crate::plan::NodeReport) -> NodeDocument {
-    let (verdict, reason, pod, pod_reason) = match &report.verdict {
-        NodeVerdict::Remove => ("Remove", None, None, None),
-        NodeVerdict::Keep {
-            reason,
-            pod,
-            pod_reason,
-        } => ("Keep", Some(reason.as_str()), *pod, *pod_reason),
-    };
-    NodeDocument {
-        node: node_name(snapshot, report.node),
-        node_group: snapshot.node(report.node).group.map(|group| snapshot.group_name(group)),
-        verdict,
-        reason,
-        pod: pod.map(|pod| snapshot.pod_name(pod)),
-        pod_reason: pod_reason.map(crate::plan::BlockReason::as_str),
-        utilization: report.utilization.map(|utilization| UtilizationDocument {
-            cpu: utilization.cpu,
-            memory: utilization.memory,
-        }),
-        message: report.message.clone(),
     }
 }
 

@@ -7,6 +7,10 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
+    build::{
+        DO_NOT_DISRUPT_ANNOTATION as DO_NOT_DISRUPT, SAFE_LOCAL_VOLUMES_ANNOTATION as SAFE_LOCAL_VOLUMES,
+        SAFE_TO_EVICT_ANNOTATION as SAFE_TO_EVICT,
+    },
     pdb,
     plan::BlockReason,
     snapshot::{DoNotDisrupt, Pod, PodId, SafeToEvict, Snapshot},
@@ -35,26 +39,56 @@ pub enum Drainability {
     Block(BlockReason),
 }
 
+/// The rule that decides what a pod means for the drain of its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainRule {
+    /// The kubelet made it from a file; the API server cannot evict it.
+    Mirror,
+    /// It should have been gone for a while.
+    LongTerminating,
+    /// It belongs to a DaemonSet.
+    DaemonSet,
+    /// It has ended.
+    Terminal,
+    /// It is annotated `cluster-autoscaler.kubernetes.io/safe-to-evict=true`.
+    SafeToEvict,
+    /// It is annotated `cluster-autoscaler.kubernetes.io/safe-to-evict=on-completion`.
+    OnCompletion,
+    /// Something about it blocks.
+    Blocks(BlockReason),
+    /// Nothing of all this: a controller makes a new one elsewhere.
+    Replicated,
+}
+
 /// What the pod means for the drain of its node at this time.
 ///
 /// [`BlockReason::NotEnoughPdb`] is never the answer: budgets are the business of [`pdb::Ledger`].
 #[must_use]
 pub fn drainability(snapshot: &Snapshot, pod: PodId, now: Timestamp) -> Drainability {
+    deciding_rule(snapshot, pod, now).drainability()
+}
+
+/// The first rule that decides what the pod means for the drain of its node at this time.
+#[must_use]
+pub fn deciding_rule(snapshot: &Snapshot, pod: PodId, now: Timestamp) -> DrainRule {
     let id = pod;
     let pod = snapshot.pod(id);
-    if pod.mirror || is_long_terminating(pod, now) {
-        return Drainability::Skip;
+    if pod.mirror {
+        return DrainRule::Mirror;
+    }
+    if is_long_terminating(pod, now) {
+        return DrainRule::LongTerminating;
     }
     if pod.is_daemon() {
-        return Drainability::Daemon;
+        return DrainRule::DaemonSet;
     }
     // `safe-to-evict=true` comes before this rule and would say the same: a pod that has ended may go.
     if pod.is_terminal() {
-        return Drainability::OkNoPlace;
+        return DrainRule::Terminal;
     }
     match pod.safe_to_evict {
-        Some(SafeToEvict::Yes) => return Drainability::Ok,
-        Some(SafeToEvict::OnCompletion) => return Drainability::Wait,
+        Some(SafeToEvict::Yes) => return DrainRule::SafeToEvict,
+        Some(SafeToEvict::OnCompletion) => return DrainRule::OnCompletion,
         Some(SafeToEvict::No) | None => {}
     }
     let reason = if pod.controller.is_none() {
@@ -66,9 +100,9 @@ pub fn drainability(snapshot: &Snapshot, pod: PodId, now: Timestamp) -> Drainabi
     } else if is_young_system_pod(snapshot, pod, now) && pdb::budgets_of(snapshot, id).next().is_none() {
         BlockReason::UnmovableKubeSystemPod
     } else {
-        return Drainability::Ok;
+        return DrainRule::Replicated;
     };
-    Drainability::Block(reason)
+    DrainRule::Blocks(reason)
 }
 
 /// Whether the pod needs another place when its node goes: it is no mirror pod, belongs to no DaemonSet, has not ended
@@ -98,15 +132,15 @@ pub fn block_message(snapshot: &Snapshot, pod: PodId, reason: BlockReason) -> St
         BlockReason::NotSafeToEvictAnnotation => {
             match (pod.safe_to_evict, pod.do_not_disrupt.as_deref(), pod.started_at()) {
                 (Some(SafeToEvict::No), _, _) => {
-                    format!("pod {name} is annotated cluster-autoscaler.kubernetes.io/safe-to-evict=false")
+                    format!("pod {name} is annotated {SAFE_TO_EVICT}=false")
                 }
                 (_, Some(DoNotDisrupt::For(duration)), Some(start)) => {
-                    format!("pod {name} is annotated karpenter.sh/do-not-disrupt={duration:#} and started at {start}")
+                    format!("pod {name} is annotated {DO_NOT_DISRUPT}={duration:#} and started at {start}")
                 }
                 (_, Some(DoNotDisrupt::For(duration)), None) => {
-                    format!("pod {name} is annotated karpenter.sh/do-not-disrupt={duration:#} and has not started")
+                    format!("pod {name} is annotated {DO_NOT_DISRUPT}={duration:#} and has not started")
                 }
-                (_, _, _) => format!("pod {name} is annotated karpenter.sh/do-not-disrupt=true"),
+                (_, _, _) => format!("pod {name} is annotated {DO_NOT_DISRUPT}=true"),
             }
         }
         BlockReason::LocalStorageRequested => {
@@ -134,6 +168,89 @@ fn must_not_be_disrupted(pod: &Pod, now: Timestamp) -> bool {
 fn is_young_system_pod(snapshot: &Snapshot, pod: &Pod, now: Timestamp) -> bool {
     let old = |created: Timestamp| KUBE_SYSTEM_PROTECTION <= now.duration_since(created);
     pod.namespace == snapshot.well_known.kube_system && !pod.created_at().is_some_and(old)
+}
+
+// === impl DrainRule ===
+
+impl DrainRule {
+    /// The rule as documents spell it; of one that blocks, the reason.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mirror => "Mirror",
+            Self::LongTerminating => "LongTerminating",
+            Self::DaemonSet => "DaemonSet",
+            Self::Terminal => "Terminal",
+            Self::SafeToEvict => "SafeToEvict",
+            Self::OnCompletion => "OnCompletion",
+            Self::Blocks(reason) => reason.as_str(),
+            Self::Replicated => "Replicated",
+        }
+    }
+
+    /// What the rule decides.
+    #[must_use]
+    pub const fn drainability(self) -> Drainability {
+        match self {
+            Self::Mirror | Self::LongTerminating => Drainability::Skip,
+            Self::DaemonSet => Drainability::Daemon,
+            Self::Terminal => Drainability::OkNoPlace,
+            Self::SafeToEvict | Self::Replicated => Drainability::Ok,
+            Self::OnCompletion => Drainability::Wait,
+            Self::Blocks(reason) => Drainability::Block(reason),
+        }
+    }
+
+    /// What the rule decides about a pod, in words.
+    #[must_use]
+    pub fn message(self, snapshot: &Snapshot, pod: PodId) -> String {
+        let name = snapshot.pod_name(pod);
+        match self {
+            Self::Mirror => format!("pod {name} is a mirror pod, which goes with its node"),
+            Self::LongTerminating => format!("pod {name} hangs in termination and is not waited for"),
+            Self::DaemonSet => format!("pod {name} belongs to a DaemonSet, is evicted last and needs no other place"),
+            Self::Terminal => format!("pod {name} has ended and needs no other place"),
+            Self::SafeToEvict => format!("pod {name} is annotated {SAFE_TO_EVICT}=true"),
+            Self::OnCompletion => {
+                format!("pod {name} is annotated {SAFE_TO_EVICT}=on-completion: the node waits for its end")
+            }
+            Self::Blocks(reason) => block_message(snapshot, pod, reason),
+            Self::Replicated => format!("pod {name} has a controller that makes a new one elsewhere"),
+        }
+    }
+
+    /// What would let a pod go that is not let go by this rule, in words.
+    #[must_use]
+    pub fn remedy(self, snapshot: &Snapshot, pod: PodId) -> Option<String> {
+        let pod = snapshot.pod(pod);
+        let reason = match self {
+            Self::Blocks(reason) => reason,
+            Self::OnCompletion => return Some(format!("wait for its end, or annotate the pod {SAFE_TO_EVICT}=true")),
+            _ => return None,
+        };
+        let remedy = match reason {
+            BlockReason::NotReplicated => format!("annotate the pod {SAFE_TO_EVICT}=true, or delete it"),
+            BlockReason::NotSafeToEvictAnnotation if pod.safe_to_evict == Some(SafeToEvict::No) => {
+                format!("remove the annotation {SAFE_TO_EVICT} from the pod, or set it to true")
+            }
+            BlockReason::NotSafeToEvictAnnotation => {
+                format!("remove the annotation {DO_NOT_DISRUPT} from the pod, or annotate it {SAFE_TO_EVICT}=true")
+            }
+            BlockReason::LocalStorageRequested => {
+                let volume = pod.local_storage.map_or("", |volume| snapshot.text(volume));
+                format!(
+                    "annotate the pod {SAFE_LOCAL_VOLUMES}={volume} if that is an emptyDir or a hostPath, or {SAFE_TO_EVICT}=true"
+                )
+            }
+            BlockReason::UnmovableKubeSystemPod => format!(
+                "give the pod a PodDisruptionBudget, annotate it {SAFE_TO_EVICT}=true, or wait until it is {KUBE_SYSTEM_PROTECTION:#} old"
+            ),
+            BlockReason::NotEnoughPdb => {
+                "have no more than one PodDisruptionBudget over the pod, and let it allow a disruption: more Ready replicas, or another limit".to_owned()
+            }
+        };
+        Some(remedy)
+    }
 }
 
 #[cfg(test)]

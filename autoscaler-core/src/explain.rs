@@ -5,6 +5,7 @@
 //! here: the rules are in [`fit`](crate::fit) and [`World`], the shape of the output is in [`document`].
 
 pub mod document;
+pub mod node;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -46,6 +46,19 @@ pub struct Refusal {
     pub message: String,
 }
 
+/// What a budget allows to the drain of a node that one of its pods is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The budget.
+    pub budget: BudgetId,
+    /// Evictions that it allows beyond those that removals in progress still have to make.
+    pub headroom: u32,
+    /// Its pods that removals in progress still have to evict.
+    pub in_progress: u32,
+    /// Its pods on the node that need its leave to go.
+    pub pods: u32,
+}
+
 /// Budgets by what pods must have to be covered, so that a class looks at few of them.
 struct Selectors {
     /// By namespace, and by a label that the selector asks for.
@@ -238,17 +251,41 @@ impl<'s> Ledger<'s> {
             .into_iter()
             .chain(refused)
             .min_by_key(|((place, _), _)| *place)?;
-        let name = self.snapshot.pod_name(pod);
-        let message = match problem {
-            None => format!("pod {name} is covered by several PodDisruptionBudgets, which the eviction API refuses"),
-            Some((budget, problem)) => {
-                format!(
-                    "pod {name} is covered by PodDisruptionBudget {}, which {problem}",
-                    self.name(budget)
-                )
+        Some(self.refusal_of(pod, problem))
+    }
+
+    /// Why a pod cannot be evicted in the drain of a node with this charge, or `None` when it can.
+    #[must_use]
+    pub fn pod_refusal(&self, charge: &Charge, pod: PodId) -> Option<Refusal> {
+        let (id, pod) = (pod, self.snapshot.pod(pod));
+        if !is_charged(pod) {
+            return None;
+        }
+        let budgets = self.budgets_of(pod);
+        if budgets.len() > 1 {
+            return Some(self.refusal_of(id, None));
+        }
+        let entries = charge.entries.iter().filter(|entry| budgets.contains(&entry.budget));
+        let mut asked = entries.filter(|entry| self.needs_headroom(entry.budget, pod));
+        let refused = asked.find_map(|entry| Some((entry.budget, self.problem(*entry)?)))?;
+        Some(self.refusal_of(id, Some(refused)))
+    }
+
+    /// What the budgets that cover a pod allow to the drain of a node with this charge.
+    pub fn standings(&self, charge: &Charge, pod: PodId) -> impl Iterator<Item = Standing> {
+        let budgets = self.budgets_of(self.snapshot.pod(pod)).iter().copied();
+        budgets.map(|budget| {
+            let Account {
+                headroom, in_progress, ..
+            } = self.account(budget);
+            let charged = charge.entries.iter().find(|entry| entry.budget == budget);
+            Standing {
+                budget,
+                headroom,
+                in_progress,
+                pods: charged.map_or(0, |entry| entry.pods),
             }
-        };
-        Some(Refusal { pod, message })
+        })
     }
 
     /// Takes what moving these pods needs.
@@ -264,6 +301,21 @@ impl<'s> Ledger<'s> {
     #[must_use]
     pub fn headroom(&self, budget: BudgetId) -> u32 {
         self.account(budget).headroom
+    }
+
+    /// What to say of a pod that this budget refuses to let go, or that is under several budgets.
+    fn refusal_of(&self, pod: PodId, refused: Option<(BudgetId, String)>) -> Refusal {
+        let name = self.snapshot.pod_name(pod);
+        let message = match refused {
+            None => format!("pod {name} is covered by several PodDisruptionBudgets, which the eviction API refuses"),
+            Some((budget, problem)) => {
+                format!(
+                    "pod {name} is covered by PodDisruptionBudget {}, which {problem}",
+                    self.name(budget)
+                )
+            }
+        };
+        Refusal { pod, message }
     }
 
     fn problem(&self, entry: ChargeEntry) -> Option<String> {
@@ -324,12 +376,7 @@ impl<'s> Ledger<'s> {
     }
 
     fn name(&self, budget: BudgetId) -> String {
-        let budget = self.snapshot.budget(budget);
-        format!(
-            "{}/{}",
-            self.snapshot.text(budget.namespace),
-            self.snapshot.text(budget.name)
-        )
+        self.snapshot.budget_name(budget)
     }
 }
 

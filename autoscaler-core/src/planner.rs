@@ -25,12 +25,7 @@ pub struct Options {
 pub fn plan(snapshot: &Snapshot, options: &Options, now: Timestamp) -> Plan {
     let mut world = World::new(snapshot);
     let up = scale_up::plan_creations(&mut world, options, now);
-    let demand = Demand {
-        pending: &up.asking,
-        growing: &up.growing,
-        templates: &up.templates,
-    };
-    let down = scale_down::plan_removals(&mut world, &demand, options, now);
+    let down = scale_down::plan_removals(&mut world, &Demand::from(&up), options, now);
     Plan {
         now,
         creations: up.creations,

@@ -559,6 +559,13 @@ impl Snapshot {
         self.qualified(group.namespace, group.name)
     }
 
+    /// A PodDisruptionBudget as `namespace/name`.
+    #[must_use]
+    pub fn budget_name(&self, id: BudgetId) -> String {
+        let budget = self.budget(id);
+        self.qualified(budget.namespace, budget.name)
+    }
+
     /// The offering that a group in a datacenter can buy under this id: the one of that datacenter, else the one that
     /// is sold everywhere.
     #[must_use]

@@ -32,9 +32,9 @@ pub struct ExplanationDocument<'a> {
 }
 
 /// Serialises a list whose items are made on the way.
-struct List<'a, T, F> {
-    items: &'a [T],
-    entry: F,
+pub(super) struct List<'a, T, F> {
+    pub(super) items: &'a [T],
+    pub(super) entry: F,
 }
 
 /// One entry of `nodes`.
@@ -68,8 +68,9 @@ struct PodEntry<'a> {
 }
 
 /// Places that give the same reason: by reason, then by message.
-#[derive(Default)]
-struct Refusals<'a> {
+pub(super) struct Refusals<'a> {
+    /// Columns of white space before each line.
+    indent: usize,
     by_reason: BTreeMap<Cow<'a, str>, BTreeMap<String, Vec<String>>>,
 }
 
@@ -173,7 +174,7 @@ impl PodEntry<'_> {
         }
 
         let mut fitting = Vec::new();
-        let mut refusals = Refusals::default();
+        let mut refusals = Refusals::new(2);
         for answer in nodes {
             let node = name_of(answer.node).to_owned();
             match &answer.misfit {
@@ -185,11 +186,11 @@ impl PodEntry<'_> {
             }
         }
         writeln!(f, "  fits {} of {}", fitting.len(), counted(nodes.len(), "node"))?;
-        write_names(f, &fitting)?;
+        write_names(f, 4, &fitting)?;
         refusals.write(f, "node")?;
 
         let mut fitting = Vec::new();
-        let mut refusals = Refusals::default();
+        let mut refusals = Refusals::new(2);
         for answer in offers {
             let offer = format!("{} {}", snapshot.group_name(answer.group), answer.offering);
             match &answer.refusal {
@@ -199,7 +200,7 @@ impl PodEntry<'_> {
         }
         let all = counted(offers.len(), "offering");
         writeln!(f, "  new nodes: {} of {all} could be bought for it", fitting.len())?;
-        write_names(f, &fitting)?;
+        write_names(f, 4, &fitting)?;
         refusals.write(f, "offering")
     }
 }
@@ -207,27 +208,35 @@ impl PodEntry<'_> {
 // === impl Refusals ===
 
 impl<'a> Refusals<'a> {
-    fn add(&mut self, reason: Cow<'a, str>, message: String, name: String) {
+    pub(super) const fn new(indent: usize) -> Self {
+        Self {
+            indent,
+            by_reason: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, reason: Cow<'a, str>, message: String, name: String) {
         let names = self.by_reason.entry(reason).or_default().entry(message).or_default();
         names.push(name);
     }
 
     /// The most frequent reason first.
-    fn write(self, f: &mut fmt::Formatter<'_>, noun: &str) -> fmt::Result {
+    pub(super) fn write(self, f: &mut fmt::Formatter<'_>, noun: &str) -> fmt::Result {
+        let (outer, inner) = (" ".repeat(self.indent + 2), " ".repeat(self.indent + 4));
         let count = |by_message: &BTreeMap<_, Vec<_>>| by_message.values().map(Vec::len).sum::<usize>();
         let mut reasons: Vec<_> = self.by_reason.into_iter().collect();
         reasons.sort_by_key(|(_, by_message)| Reverse(count(by_message)));
         for (reason, by_message) in reasons {
-            writeln!(f, "    {reason} ({}):", counted(count(&by_message), noun))?;
+            writeln!(f, "{outer}{reason} ({}):", counted(count(&by_message), noun))?;
             let mut lines: Vec<_> = by_message.into_iter().collect();
             lines.sort_by(|(_, one), (_, other)| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
             let hidden = lines.split_off(lines.len().min(LINES_PER_REASON));
             for (message, names) in lines {
-                writeln!(f, "      {}: {message}", shortened(&names))?;
+                writeln!(f, "{inner}{}: {message}", shortened(&names))?;
             }
             let hidden: usize = hidden.iter().map(|(_, names)| names.len()).sum();
             if 0 < hidden {
-                writeln!(f, "      and {} more", counted(hidden, noun))?;
+                writeln!(f, "{inner}and {} more", counted(hidden, noun))?;
             }
         }
         Ok(())
@@ -253,11 +262,12 @@ fn as_text<S: Serializer>(message: &Option<MisfitText<'_>>, serializer: S) -> Re
     }
 }
 
-fn write_names(f: &mut fmt::Formatter<'_>, names: &[String]) -> fmt::Result {
+/// Nothing when there are none.
+pub(super) fn write_names(f: &mut fmt::Formatter<'_>, indent: usize, names: &[String]) -> fmt::Result {
     if names.is_empty() {
         return Ok(());
     }
-    writeln!(f, "    {}", shortened(names))
+    writeln!(f, "{}{}", " ".repeat(indent), shortened(names))
 }
 
 /// A comma list of the names, the last of them as a number when they are many.
@@ -269,7 +279,7 @@ fn shortened(names: &[String]) -> String {
     parts.join(", ")
 }
 
-fn counted(number: usize, noun: &str) -> String {
+pub(super) fn counted(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }

@@ -8,7 +8,7 @@ use crate::{
     snapshot::{GroupId, NodeId, Snapshot},
 };
 
-use super::Kept;
+use super::{Kept, facts::Facts};
 
 /// Nodes of every group, and the removals that are in progress or planned.
 #[derive(Clone, Debug)]
@@ -77,16 +77,30 @@ impl<'s> Limits<'s> {
 
     /// Why one more removal is too many, or `None`.
     pub(super) fn refusal(&self, node: NodeId, group: GroupId, kind: RemovalKind) -> Option<Kept> {
-        let snapshot = self.snapshot;
-        let (spec, settings) = (snapshot.group(group), &snapshot.settings);
-        let count = self.groups.get(group.index()).copied().unwrap_or_default();
-        let (ready, min) = (count.ready, spec.min_nodes as usize);
+        let mut nothing = Facts::default();
+        self.below_minimum(node, group, &mut nothing)
+            .or_else(|| self.over_budget(group, kind, &mut nothing))
+    }
+
+    /// Whether the group would have fewer nodes than its minimum.
+    pub(super) fn below_minimum(&self, node: NodeId, group: GroupId, facts: &mut Facts) -> Option<Kept> {
+        let (ready, min) = (self.of(group).ready, self.snapshot.group(group).min_nodes as usize);
+        let message = || format!("{ready} nodes of the group are Ready and stay, minNodes is {min}");
         // A node that is not Ready is no loss to the minimum, and while it is there it is not replaced.
-        if stays_ready(snapshot, node) && ready <= min {
-            let message = format!("{ready} nodes of the group are Ready and stay, minNodes is {min}");
-            return Some(Kept::new(KeepReason::NodeGroupMinSizeReached, message));
+        if !stays_ready(self.snapshot, node) {
+            facts.say(|| "is not Ready, so that it is no loss to the minimum of its group".to_owned());
+            return None;
         }
-        let policy = &spec.scale_down;
+        facts.compare(|| ready.to_string(), || min.to_string());
+        facts.say(message);
+        (ready <= min).then(|| Kept::new(KeepReason::NodeGroupMinSizeReached, message()))
+    }
+
+    /// Whether as many removals as allowed are under way, of its group or in all.
+    pub(super) fn over_budget(&self, group: GroupId, kind: RemovalKind, facts: &mut Facts) -> Option<Kept> {
+        let snapshot = self.snapshot;
+        let (policy, settings) = (&snapshot.group(group).scale_down, &snapshot.settings);
+        let count = self.of(group);
         let (what, of_group, of_all) = match kind {
             RemovalKind::Empty => {
                 let of_group = policy.empty_budget.map_or(usize::MAX, |limit| limit as usize);
@@ -107,11 +121,14 @@ impl<'s> Limits<'s> {
                 )
             }
         };
-        let exceeded = |(taken, limit): (usize, usize), place: &str| {
-            (limit <= taken).then(|| {
-                let message = format!("{what} {place}: {taken} in progress or planned, the budget is {limit}");
-                Kept::new(KeepReason::DisruptionBudgetReached, message)
-            })
+        let mut exceeded = |(taken, limit): (usize, usize), place: &str| {
+            let message = || format!("{what} {place}: {taken} in progress or planned, the budget is {limit}");
+            // A group without a budget of its own has nothing to say.
+            if limit < usize::MAX {
+                facts.compare(|| taken.to_string(), || limit.to_string());
+                facts.say(message);
+            }
+            (limit <= taken).then(|| Kept::new(KeepReason::DisruptionBudgetReached, message()))
         };
         exceeded(of_group, "of the group").or_else(|| exceeded(of_all, "over all groups"))
     }
@@ -123,6 +140,10 @@ impl<'s> Limits<'s> {
             count.ready = count.ready.saturating_sub(usize::from(ready));
         }
         self.count(group, kind);
+    }
+
+    fn of(&self, group: GroupId) -> GroupCount {
+        self.groups.get(group.index()).copied().unwrap_or_default()
     }
 
     fn count(&mut self, group: GroupId, kind: RemovalKind) {

@@ -1,6 +1,9 @@
-//! Which nodes may go as far as the node itself says: one rule after the other, the first that says no is the reason.
+//! Which nodes may go as far as the node itself says: a list of rules in order, of which the first that says no is the
+//! reason.
 //!
-//! What pods of the node say, where they could go, and how many nodes may go at once is decided after this.
+//! The list is there once: a plan stops at the first no and puts nothing else into words, an explanation asks every rule
+//! and has what it looked at in words too. What pods of the node say, where they could go, and how many nodes may go at
+//! once is decided after this.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,18 +11,21 @@ use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 use crate::{
     build::MANAGED_LABEL,
-    fit,
+    explain::node::RuleVerdict,
+    fit::{self, amount_text},
     hours::AllowedHours,
     lifecycle::delay_after_failures,
     plan::KeepReason,
     planner::Options,
-    snapshot::{ClassId, GroupId, MachinePhase, Node, NodeGroup, NodeId, PodId, Readiness, Snapshot},
+    resources::Resource,
+    snapshot::{ClassId, GroupId, Machine, MachinePhase, Node, NodeGroup, NodeId, PodId, Readiness, Snapshot},
     usage::ENOUGH_PERCENT,
     world::World,
 };
 
 use super::{
     Demand, Kept,
+    facts::{At, Facts, Span, hours_text},
     shapes::Shapes,
     utilization::{Basis, Measured, Usage},
 };
@@ -44,8 +50,7 @@ pub(super) struct Rules<'a> {
     has_machines: bool,
     /// When each group grew last: its status is written after the VPSieNodes, which may be the last thing that happens.
     grown: Vec<Option<Timestamp>>,
-    /// Why the cluster is too sick for any removal.
-    sick: Option<String>,
+    health: Health,
     /// The cluster before pending pods were placed; `None` when there are none, so that nobody asks.
     before: Option<World<'a>>,
     /// One pending pod of each shape.
@@ -56,9 +61,65 @@ pub(super) struct Rules<'a> {
     nominated: BTreeMap<NodeId, PodId>,
 }
 
+/// What the rules say of a node.
+#[derive(Debug)]
+pub(super) struct Judged {
+    /// What the first rule says that keeps it.
+    pub(super) kept: Option<Kept>,
+    /// Whether nothing but time keeps it.
+    pub(super) unneeded: bool,
+}
+
+/// A rule, by the reason that a node stays for when the rule says no.
+struct Rule<'a> {
+    reason: KeepReason,
+    /// Whether it is about time alone: when all others agree, the node is unneeded.
+    is_timer: bool,
+    judge: fn(&Rules<'a>, &Subject<'a>, &mut Facts) -> Option<Kept>,
+}
+
+/// The node that is judged.
+struct Subject<'a> {
+    id: NodeId,
+    node: &'a Node,
+    machine: Option<&'a Machine>,
+    group: Option<(GroupId, &'a NodeGroup)>,
+    usage: Option<Usage>,
+}
+
+/// How many nodes of the cluster are not Ready.
+#[derive(Clone, Copy, Debug)]
+struct Health {
+    unready: usize,
+    all: usize,
+}
+
 // === impl Rules ===
 
 impl<'a> Rules<'a> {
+    /// Every rule, in the order in which they are asked. Timers are the last.
+    const IN_ORDER: [Rule<'a>; 19] = [
+        Rule::new(KeepReason::NotAutoscaled, Self::autoscaled),
+        Rule::new(KeepReason::ControlPlane, Self::control_plane),
+        Rule::new(KeepReason::OwnNode, Self::own_node),
+        Rule::new(KeepReason::CurrentlyBeingDeleted, Self::leaving),
+        Rule::new(KeepReason::ScaleDownDisabledAnnotation, Self::opt_outs),
+        Rule::new(KeepReason::ScaleDownDisabled, Self::policy),
+        Rule::new(KeepReason::OutsideAllowedHours, Self::allowed_hours),
+        Rule::new(KeepReason::NotUnreadyLongEnough, Self::unready_time),
+        Rule::new(KeepReason::ScaleDownUnreadyDisabled, Self::unready_enabled),
+        Rule::new(KeepReason::UnexpectedError, Self::allocatable),
+        Rule::new(KeepReason::NotUnderutilized, Self::requested),
+        Rule::new(KeepReason::NotUnderutilized, Self::measured),
+        Rule::new(KeepReason::ClusterUnhealthy, Self::cluster_health),
+        Rule::new(KeepReason::ScaleUpInProgress, Self::growth),
+        Rule::new(KeepReason::PendingPods, Self::pending_pods),
+        Rule::timer(KeepReason::NotUnderutilized, Self::measured_for_long_enough),
+        Rule::timer(KeepReason::NotUnneededLongEnough, Self::unneeded_time),
+        Rule::timer(KeepReason::InCooldown, Self::cooldown),
+        Rule::timer(KeepReason::RecentlyFailed, Self::recent_failures),
+    ];
+
     pub(super) fn new(snapshot: &'a Snapshot, demand: &Demand<'a>, options: &Options, now: Timestamp) -> Self {
         let pending = one_of_each_shape(snapshot, demand.pending);
         let mut wanted_new = BTreeMap::new();
@@ -85,7 +146,7 @@ impl<'a> Rules<'a> {
                 .iter()
                 .any(|machine| machine.node.is_some() && !machine.is_leaving()),
             grown: last_growth(snapshot),
-            sick: sickness(snapshot),
+            health: Health::of(snapshot),
             before: (!pending.is_empty()).then(|| World::new(snapshot)),
             pending,
             wanted_new,
@@ -93,94 +154,65 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// Why the node is needed, or must not be touched, or `None` when it is unneeded. Timers of its removal come after
-    /// this, in [`Self::not_yet`].
-    pub(super) fn needed(&self, id: NodeId, usage: Option<&Usage>) -> Option<Kept> {
-        let node = self.snapshot.node(id);
-        let group = match self.group(node) {
-            Ok(group) => group,
-            Err(kept) => return Some(kept),
-        };
-        let spec = self.snapshot.group(group);
-        self.off_limits(id, node)
-            .or_else(|| Self::disabled(spec))
-            .or_else(|| self.outside_allowed_hours(id))
-            .or_else(|| self.unready(node))
-            .or_else(|| self.utilized(id, spec, usage))
-            .or_else(|| {
-                self.sick
-                    .clone()
-                    .map(|message| Kept::new(KeepReason::ClusterUnhealthy, message))
-            })
-            .or_else(|| self.wanted(id, node, group))
-    }
-
-    /// Why it is too early for a node that is unneeded.
-    pub(super) fn not_yet(&self, id: NodeId) -> Option<Kept> {
-        if self.ignore_timers {
-            return None;
-        }
-        let node = self.snapshot.node(id);
-        let machine = node.machine.map(|machine| self.snapshot.machine(machine));
-        let policy = &self.snapshot.group(node.group?).scale_down;
-
-        // Nothing says that the node is needed, so this is a matter of time: what is recorded of the node stays.
-        if let Some(Measured::TooLittle(coverage)) = Measured::of(self.snapshot, id) {
-            let message = format!(
-                "its use is measured, not yet for long enough: {coverage}, {ENOUGH_PERCENT}% of both are needed"
-            );
-            return Some(Kept::new(KeepReason::NotUnderutilized, message));
-        }
-        let window = policy.stabilization_window;
-        let since = machine.and_then(|machine| machine.unneeded_since).unwrap_or(self.now);
-        let unneeded = self.now.duration_since(since);
-        if unneeded <= window {
-            let message = format!("unneeded for {}, must be longer than {}", text(unneeded), text(window));
-            return Some(Kept::new(KeepReason::NotUnneededLongEnough, message));
-        }
-        if let Some(grown) = self.grown.get(node.group?.index()).copied().flatten() {
-            let elapsed = self.now.duration_since(grown);
-            if elapsed < policy.cooldown {
-                let message = format!(
-                    "the group grew {} ago, the cooldown is {}",
-                    text(elapsed),
-                    text(policy.cooldown)
-                );
-                return Some(Kept::new(KeepReason::InCooldown, message));
+    /// What becomes of a node as far as these rules say.
+    pub(super) fn judge(&self, id: NodeId, usage: Option<Usage>) -> Judged {
+        let on = self.subject(id, usage);
+        let mut nothing = Facts::default();
+        for rule in &Self::IN_ORDER {
+            let kept = self.ask(rule, &on, &mut nothing);
+            if kept.is_some() {
+                let unneeded = rule.is_timer;
+                return Judged { kept, unneeded };
             }
         }
-        let failed = machine
-            .and_then(|machine| machine.removal.as_ref())
-            .and_then(|removal| Some((removal.failed_at?, removal.failures)));
-        let group = self.snapshot.group(node.group?);
-        let of_group = group
-            .last_scale_down_failure
-            .map(|failed| (failed, group.scale_down_failures));
-        self.recently_failed(failed, "its removal")
-            .or_else(|| self.recently_failed(of_group, "the removal of a node of its group"))
+        Judged {
+            kept: None,
+            unneeded: true,
+        }
     }
 
-    /// Whether the delay after the last of so many failures is not over yet.
-    fn recently_failed(&self, failed: Option<(Timestamp, u32)>, what: &str) -> Option<Kept> {
-        let (at, failures) = failed?;
-        let (elapsed, delay) = (self.now.duration_since(at), delay_after_failures(failures));
-        (elapsed < delay).then(|| {
-            let message = format!("{what} failed {} ago, the delay is {}", text(elapsed), text(delay));
-            Kept::new(KeepReason::RecentlyFailed, message)
-        })
-    }
-
-    fn group(&self, node: &Node) -> Result<GroupId, Kept> {
-        let Some(group) = node.group else {
-            return Err(Kept::new(KeepReason::NotAutoscaled, "belongs to no NodeGroup"));
+    /// What each of these rules says of a node, in their order.
+    pub(super) fn explain(&self, id: NodeId, usage: Option<Usage>) -> Vec<RuleVerdict> {
+        let on = self.subject(id, usage);
+        let explain = |rule| {
+            let mut facts = Facts::wanted();
+            let kept = self.ask(rule, &on, &mut facts);
+            facts.verdict(rule.reason, kept)
         };
-        if self.has_machines && node.machine.is_none() {
-            return Err(Kept::new(
+        Self::IN_ORDER.iter().map(explain).collect()
+    }
+
+    fn subject(&self, id: NodeId, usage: Option<Usage>) -> Subject<'a> {
+        let node = self.snapshot.node(id);
+        Subject {
+            id,
+            node,
+            machine: node.machine.map(|machine| self.snapshot.machine(machine)),
+            group: node.group.map(|group| (group, self.snapshot.group(group))),
+            usage,
+        }
+    }
+
+    fn ask(&self, rule: &Rule<'a>, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        if rule.is_timer && self.ignore_timers {
+            facts.say(|| "timers are taken as elapsed".to_owned());
+            return None;
+        }
+        (rule.judge)(self, on, facts)
+    }
+
+    fn autoscaled(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        let Some((group, _)) = on.group else {
+            return Some(Kept::new(KeepReason::NotAutoscaled, "belongs to no NodeGroup"));
+        };
+        if self.has_machines && on.machine.is_none() {
+            return Some(Kept::new(
                 KeepReason::NotAutoscaled,
                 "no VPSieNode stands for it, only its labels name a NodeGroup",
             ));
         }
-        Self::unmanaged(self.snapshot, group).map_or(Ok(group), Err)
+        facts.say(|| format!("belongs to NodeGroup {}", self.snapshot.group_name(group)));
+        Self::unmanaged(self.snapshot, group)
     }
 
     pub(super) fn unmanaged(snapshot: &Snapshot, group: GroupId) -> Option<Kept> {
@@ -191,34 +223,48 @@ impl<'a> Rules<'a> {
         })
     }
 
-    fn off_limits(&self, id: NodeId, node: &Node) -> Option<Kept> {
-        if let Some(kept) = Self::special(node) {
-            return Some(kept);
-        }
-        let machine = node.machine.map(|machine| self.snapshot.machine(machine));
-        if self.snapshot.is_leaving(id) {
-            let message = match machine {
-                Some(machine) if machine.is_leaving() => {
-                    let name = self.snapshot.text(machine.name);
-                    if machine.phase == MachinePhase::Failed {
-                        format!("VPSieNode {name} has failed and is given up")
-                    } else {
-                        format!("VPSieNode {name} is being removed, phase {}", machine.phase.as_str())
-                    }
-                }
-                _ => "the Node is being deleted".to_owned(),
-            };
-            return Some(Kept::new(KeepReason::CurrentlyBeingDeleted, message));
-        }
-        Self::opted_out(self.snapshot, node)
+    fn control_plane(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        facts.say(|| "is no control-plane node".to_owned());
+        Self::of_control_plane(on.node)
     }
 
-    pub(super) fn special(node: &Node) -> Option<Kept> {
-        if node.control_plane {
-            return Some(Kept::new(KeepReason::ControlPlane, "is a control-plane node"));
-        }
+    pub(super) fn of_control_plane(node: &Node) -> Option<Kept> {
+        node.control_plane
+            .then(|| Kept::new(KeepReason::ControlPlane, "is a control-plane node"))
+    }
+
+    fn own_node(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        facts.say(|| "this autoscaler does not run on it".to_owned());
+        Self::runs_this(on.node)
+    }
+
+    pub(super) fn runs_this(node: &Node) -> Option<Kept> {
         node.own
             .then(|| Kept::new(KeepReason::OwnNode, "this autoscaler runs on it"))
+    }
+
+    fn leaving(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        if !self.snapshot.is_leaving(on.id) {
+            facts.say(|| "is not being removed".to_owned());
+            return None;
+        }
+        let message = match on.machine {
+            Some(machine) if machine.is_leaving() => {
+                let name = self.snapshot.text(machine.name);
+                if machine.phase == MachinePhase::Failed {
+                    format!("VPSieNode {name} has failed and is given up")
+                } else {
+                    format!("VPSieNode {name} is being removed, phase {}", machine.phase.as_str())
+                }
+            }
+            _ => "the Node is being deleted".to_owned(),
+        };
+        Some(Kept::new(KeepReason::CurrentlyBeingDeleted, message))
+    }
+
+    fn opt_outs(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        facts.say(|| "no annotation or label of the node, its VPSieNode or its NodeGroup forbids it".to_owned());
+        Self::opted_out(self.snapshot, on.node)
     }
 
     pub(super) fn opted_out(snapshot: &Snapshot, node: &Node) -> Option<Kept> {
@@ -239,85 +285,167 @@ impl<'a> Rules<'a> {
         ))
     }
 
+    fn policy(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        let (_, group) = on.group(facts)?;
+        facts.compare(|| group.scale_down.enabled.to_string(), || "true".to_owned());
+        facts.say(|| "spec.scaleDownPolicy.enabled of its NodeGroup is true".to_owned());
+        Self::disabled(group)
+    }
+
     pub(super) fn disabled(spec: &NodeGroup) -> Option<Kept> {
         let message = "spec.scaleDownPolicy.enabled of its NodeGroup is false";
         (!spec.scale_down.enabled).then(|| Kept::new(KeepReason::ScaleDownDisabled, message))
     }
 
-    fn outside_allowed_hours(&self, id: NodeId) -> Option<Kept> {
-        let hours = self.snapshot.allowed_hours(id)?;
-        if hours.contains(self.now) {
+    fn allowed_hours(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        let Some(hours) = self.snapshot.allowed_hours(on.id) else {
+            facts.say(|| "no hours are set for it".to_owned());
             return None;
-        }
-        let message = match hours {
-            AllowedHours::Never(why) => format!("never allowed: {why}"),
-            AllowedHours::Daily { start, end, zone } => format!(
-                "allowed hours {:02}:{:02}-{:02}:{:02} {}",
-                start.hour(),
-                start.minute(),
-                end.hour(),
-                end.minute(),
-                zone.as_ref().and_then(TimeZone::iana_name).unwrap_or("UTC")
-            ),
         };
-        Some(Kept::new(KeepReason::OutsideAllowedHours, message))
+        let message = || match &hours {
+            AllowedHours::Never(why) => format!("never allowed: {why}"),
+            AllowedHours::Daily { .. } => format!("allowed hours {}", hours_text(&hours)),
+        };
+        if let AllowedHours::Daily { zone, .. } = &hours {
+            let zone = || zone.clone().unwrap_or(TimeZone::UTC);
+            let time = || self.now.to_zoned(zone()).strftime("%H:%M").to_string();
+            facts.compare(time, || hours_text(&hours));
+        }
+        facts.say(message);
+        (!hours.contains(self.now)).then(|| Kept::new(KeepReason::OutsideAllowedHours, message()))
     }
 
-    fn unready(&self, node: &Node) -> Option<Kept> {
-        let Readiness::NotReady { since } = node.readiness else {
+    fn unready_time(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        let Readiness::NotReady { since } = on.node.readiness else {
+            facts.say(|| "is Ready".to_owned());
             return None;
         };
         let unready = since.map_or(SignedDuration::ZERO, |since| self.now.duration_since(since));
-        if unready < UNREADY_TIME && !self.ignore_timers {
-            let message = format!("not Ready for {}, must be {}", text(unready), text(UNREADY_TIME));
-            return Some(Kept::new(KeepReason::NotUnreadyLongEnough, message));
-        }
-        let message = "not Ready, and globalSettings.scaleDownUnreadyEnabled is false";
-        let enabled = self.snapshot.settings.scale_down_unready_enabled;
-        (!enabled).then(|| Kept::new(KeepReason::ScaleDownUnreadyDisabled, message))
+        let message = || match since {
+            Some(since) => format!(
+                "not Ready since {}; it must have been for {}",
+                At(since),
+                Span(UNREADY_TIME)
+            ),
+            None => format!(
+                "not Ready, nobody knows since when; it must have been for {}",
+                Span(UNREADY_TIME)
+            ),
+        };
+        facts.compare(|| Span(unready).to_string(), || Span(UNREADY_TIME).to_string());
+        facts.say(message);
+        (unready < UNREADY_TIME && !self.ignore_timers).then(|| Kept::new(KeepReason::NotUnreadyLongEnough, message()))
     }
 
-    /// By what its pods request, and then by what it is measured to use.
-    fn utilized(&self, id: NodeId, spec: &NodeGroup, usage: Option<&Usage>) -> Option<Kept> {
-        let Some(usage) = usage else {
-            return Some(Kept::new(
+    fn unready_enabled(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        if on.node.is_ready() {
+            facts.say(|| "is Ready".to_owned());
+            return None;
+        }
+        let enabled = self.snapshot.settings.scale_down_unready_enabled;
+        let message = || format!("not Ready, and globalSettings.scaleDownUnreadyEnabled is {enabled}");
+        facts.compare(|| enabled.to_string(), || "true".to_owned());
+        facts.say(message);
+        (!enabled).then(|| Kept::new(KeepReason::ScaleDownUnreadyDisabled, message()))
+    }
+
+    fn allocatable(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        let offers = &on.node.allocatable;
+        let cpu = || amount_text(Resource::Cpu, offers.cpu);
+        facts.say(|| {
+            format!(
+                "offers {} cpu and {} memory",
+                cpu(),
+                amount_text(Resource::Memory, offers.memory)
+            )
+        });
+        on.usage.is_none().then(|| {
+            Kept::new(
                 KeepReason::UnexpectedError,
                 "its allocatable cpu or memory is zero or missing",
-            ));
-        };
-        let policy = &spec.scale_down;
-        let above = |usage: &Usage, basis: Basis| {
-            let limits = [
-                (usage.cpu, policy.cpu_threshold_percent),
-                (usage.memory, policy.memory_threshold_percent),
-            ];
-            let above: Vec<_> = limits
-                .iter()
-                .filter(|(share, threshold)| !share.is_at_most(*threshold))
-                .map(|(share, threshold)| share.against(*threshold, basis))
-                .collect();
-            (!above.is_empty()).then(|| Kept::new(KeepReason::NotUnderutilized, above.join("; ")))
-        };
-        above(usage, Basis::Requested).or_else(|| match Measured::of(self.snapshot, id)? {
-            Measured::Known(used, coverage) => above(&used, Basis::Used(coverage)),
-            Measured::TooLittle(_) => None,
+            )
         })
     }
 
-    fn wanted(&self, id: NodeId, node: &Node, group: GroupId) -> Option<Kept> {
-        if self.growing.contains(&group) {
-            let message = format!("a node of {} is being created", self.snapshot.group_name(group));
-            return Some(Kept::new(KeepReason::ScaleUpInProgress, message));
+    /// By what its pods request.
+    fn requested(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        let (_, group) = on.group(facts)?;
+        let Some(usage) = &on.usage else {
+            facts.say(|| "it offers nothing that could be used".to_owned());
+            return None;
+        };
+        Self::above_thresholds(group, usage, Basis::Requested, facts)
+    }
+
+    /// By what it is measured to use.
+    fn measured(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        let (_, group) = on.group(facts)?;
+        match Measured::of(self.snapshot, on.id) {
+            Some(Measured::Known(used, coverage)) => Self::above_thresholds(group, &used, Basis::Used(coverage), facts),
+            Some(Measured::TooLittle(_)) => {
+                facts.say(|| "its use is measured, not yet for long enough".to_owned());
+                None
+            }
+            None => {
+                facts.say(|| "its use is not measured: requests alone count".to_owned());
+                None
+            }
         }
-        let fits = |before: &World<'_>, class: ClassId| before.misfit(class, id.into()).is_none();
-        let hosts = |class: ClassId| node.is_ready() && self.before.as_ref().is_some_and(|before| fits(before, class));
+    }
+
+    fn above_thresholds(group: &NodeGroup, usage: &Usage, basis: Basis, facts: &mut Facts) -> Option<Kept> {
+        let policy = &group.scale_down;
+        let (cpu, memory) = (policy.cpu_threshold_percent, policy.memory_threshold_percent);
+        let limits = [(usage.cpu, cpu), (usage.memory, memory)];
+        facts.compare(
+            || format!("cpu {}, memory {}", usage.cpu.percent(), usage.memory.percent()),
+            || format!("cpu {cpu}%, memory {memory}%"),
+        );
+        facts.say(|| {
+            limits
+                .map(|(share, threshold)| share.against(threshold, basis))
+                .join("; ")
+        });
+        let above: Vec<_> = limits
+            .iter()
+            .filter(|(share, threshold)| !share.is_at_most(*threshold))
+            .map(|(share, threshold)| share.against(*threshold, basis))
+            .collect();
+        (!above.is_empty()).then(|| Kept::new(KeepReason::NotUnderutilized, above.join("; ")))
+    }
+
+    fn cluster_health(&self, _: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        let Health { unready, all } = self.health;
+        facts.compare(
+            || format!("{unready} of {all} nodes"),
+            || format!("{UNREADY_NODES} nodes or {UNREADY_PERCENT}%"),
+        );
+        facts.say(|| self.health.text());
+        self.health.is_sick().then(|| self.health.kept())
+    }
+
+    fn growth(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        let (group, _) = on.group(facts)?;
+        facts.say(|| format!("no node of {} is being created", self.snapshot.group_name(group)));
+        self.growing.contains(&group).then(|| {
+            let message = format!("a node of {} is being created", self.snapshot.group_name(group));
+            Kept::new(KeepReason::ScaleUpInProgress, message)
+        })
+    }
+
+    fn pending_pods(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        let (group, _) = on.group(facts)?;
+        facts.say(|| "no pending pod could run on it or on a new node of its group".to_owned());
+        let fits = |before: &World<'_>, class: ClassId| before.misfit(class, on.id.into()).is_none();
+        let hosts =
+            |class: ClassId| on.node.is_ready() && self.before.as_ref().is_some_and(|before| fits(before, class));
         let here = || {
             self.pending
                 .iter()
                 .find(|(class, _)| hosts(*class))
                 .map(|(_, pod)| *pod)
         };
-        let (pod, place) = if let Some(pod) = self.nominated.get(&id) {
+        let (pod, place) = if let Some(pod) = self.nominated.get(&on.id) {
             (*pod, "is nominated to it")
         } else if let Some(pod) = self.wanted_new.get(&group) {
             (*pod, "could run on a new node of its group")
@@ -330,6 +458,145 @@ impl<'a> Rules<'a> {
             ..Kept::new(KeepReason::PendingPods, message)
         })
     }
+
+    /// Nothing says that the node is needed, so this is a matter of time: what is recorded of the node stays.
+    fn measured_for_long_enough(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        let (coverage, is_enough) = match Measured::of(self.snapshot, on.id) {
+            Some(Measured::TooLittle(coverage)) => (coverage, false),
+            Some(Measured::Known(_, coverage)) => (coverage, true),
+            None => {
+                facts.say(|| "its use is not measured: requests alone count".to_owned());
+                return None;
+            }
+        };
+        facts.compare(|| coverage.to_string(), || format!("{ENOUGH_PERCENT}% of both"));
+        facts.say(|| format!("its use is measured for long enough: {coverage}"));
+        (!is_enough).then(|| {
+            let message = format!(
+                "its use is measured, not yet for long enough: {coverage}, {ENOUGH_PERCENT}% of both are needed"
+            );
+            Kept::new(KeepReason::NotUnderutilized, message)
+        })
+    }
+
+    fn unneeded_time(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        let (_, group) = on.group(facts)?;
+        let window = group.scale_down.stabilization_window;
+        let recorded = on.machine.and_then(|machine| machine.unneeded_since);
+        let since = recorded.unwrap_or(self.now);
+        let unneeded = self.now.duration_since(since);
+        let message = || {
+            format!(
+                "unneeded since {}; it must have been for longer than {}",
+                At(since),
+                Span(window)
+            )
+        };
+        facts.compare(|| Span(unneeded).to_string(), || Span(window).to_string());
+        facts.say(message);
+        (unneeded <= window).then(|| Kept::new(KeepReason::NotUnneededLongEnough, message()))
+    }
+
+    fn cooldown(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        let (id, group) = on.group(facts)?;
+        let Some(grown) = self.grown.get(id.index()).copied().flatten() else {
+            facts.say(|| "nobody knows that its group ever grew".to_owned());
+            return None;
+        };
+        let (elapsed, cooldown) = (self.now.duration_since(grown), group.scale_down.cooldown);
+        let message = || format!("the group grew at {}, the cooldown is {}", At(grown), Span(cooldown));
+        facts.compare(|| Span(elapsed).to_string(), || Span(cooldown).to_string());
+        facts.say(message);
+        (elapsed < cooldown).then(|| Kept::new(KeepReason::InCooldown, message()))
+    }
+
+    /// Of the node itself, then of its group.
+    fn recent_failures(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        let (_, group) = on.group(facts)?;
+        facts.say(|| "no removal of it or of a node of its group has failed since the last one succeeded".to_owned());
+        let removal = on.machine.and_then(|machine| machine.removal.as_ref());
+        let of_node = removal.and_then(|removal| Some((removal.failed_at?, removal.failures)));
+        let of_group = group
+            .last_scale_down_failure
+            .map(|failed| (failed, group.scale_down_failures));
+        self.recently_failed(of_node, "its removal", facts)
+            .or_else(|| self.recently_failed(of_group, "the removal of a node of its group", facts))
+    }
+
+    /// Whether the delay after the last of so many failures is not over yet.
+    fn recently_failed(&self, failed: Option<(Timestamp, u32)>, what: &str, facts: &mut Facts) -> Option<Kept> {
+        let (at, failures) = failed?;
+        let (elapsed, delay) = (self.now.duration_since(at), delay_after_failures(failures));
+        let message = || format!("{what} failed at {}, the delay is {}", At(at), Span(delay));
+        facts.compare(|| Span(elapsed).to_string(), || Span(delay).to_string());
+        facts.say(message);
+        (elapsed < delay).then(|| Kept::new(KeepReason::RecentlyFailed, message()))
+    }
+}
+
+// === impl Rule ===
+
+impl<'a> Rule<'a> {
+    const fn new(reason: KeepReason, judge: fn(&Rules<'a>, &Subject<'a>, &mut Facts) -> Option<Kept>) -> Self {
+        Self {
+            reason,
+            is_timer: false,
+            judge,
+        }
+    }
+
+    const fn timer(reason: KeepReason, judge: fn(&Rules<'a>, &Subject<'a>, &mut Facts) -> Option<Kept>) -> Self {
+        Self {
+            is_timer: true,
+            ..Self::new(reason, judge)
+        }
+    }
+}
+
+// === impl Subject ===
+
+impl<'a> Subject<'a> {
+    /// The group, whose policy a rule asks. Without one there is nothing to ask, and another rule keeps the node.
+    fn group(&self, facts: &mut Facts) -> Option<(GroupId, &'a NodeGroup)> {
+        if self.group.is_none() {
+            facts.say(|| "does not apply: the node belongs to no NodeGroup".to_owned());
+        }
+        self.group
+    }
+}
+
+// === impl Health ===
+
+impl Health {
+    fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            unready: snapshot.nodes.iter().filter(|node| !node.is_ready()).count(),
+            all: snapshot.nodes.len(),
+        }
+    }
+
+    /// Whether so much is not Ready that the fault is not with the nodes.
+    fn is_sick(self) -> bool {
+        let Self { unready, all } = self;
+        UNREADY_NODES < unready && all.saturating_mul(UNREADY_PERCENT) < unready.saturating_mul(100)
+    }
+
+    fn kept(self) -> Kept {
+        Kept::new(KeepReason::ClusterUnhealthy, self.text())
+    }
+
+    fn text(self) -> String {
+        let Self { unready, all } = self;
+        format!(
+            "{unready} of {all} nodes of the cluster are not Ready; more than {UNREADY_NODES} and {UNREADY_PERCENT}% are too many"
+        )
+    }
+}
+
+/// The health gate: whether too many nodes of the cluster are not Ready.
+pub(super) fn sickness(snapshot: &Snapshot) -> Option<Kept> {
+    let health = Health::of(snapshot);
+    health.is_sick().then(|| health.kept())
 }
 
 /// When each group grew last: as its status says, or when the youngest of its VPSieNodes was created.
@@ -360,21 +627,4 @@ fn one_of_each_shape(snapshot: &Snapshot, pods: &[PodId]) -> Vec<(ClassId, PodId
         }
     }
     first
-}
-
-/// The health gate: too many nodes of the cluster are not Ready, so that the fault is not with the nodes.
-pub(super) fn sickness(snapshot: &Snapshot) -> Option<String> {
-    let all = snapshot.nodes.len();
-    let unready = snapshot.nodes.iter().filter(|node| !node.is_ready()).count();
-    let sick = UNREADY_NODES < unready && all.saturating_mul(UNREADY_PERCENT) < unready.saturating_mul(100);
-    sick.then(|| {
-        format!(
-            "{unready} of {all} nodes of the cluster are not Ready; more than {UNREADY_NODES} and {UNREADY_PERCENT}% are too many"
-        )
-    })
-}
-
-/// A duration to whole seconds, as people write it: `3m`.
-fn text(duration: SignedDuration) -> String {
-    format!("{:#}", SignedDuration::from_secs(duration.as_secs()))
 }

@@ -2,10 +2,13 @@
 //!
 //! The steps of a decision and their order are here; each step has its file: what the node itself says
 //! (`eligibility`), what its pods say ([`drain`] and [`pdb`](crate::pdb)), where they could go (`place`), how many nodes may
-//! go at once (`budget`), and how much room has to stay free (`headroom`).
+//! go at once (`budget`), and how much room has to stay free (`headroom`). What the same steps say of one node when nothing
+//! else is planned, for those who ask why it stays, is in `alone`, and how rules put into words what they look at in `facts`.
 
+mod alone;
 mod budget;
 mod eligibility;
+mod facts;
 mod headroom;
 mod in_progress;
 mod objection;
@@ -41,15 +44,17 @@ use crate::{
     pdb::{Charge, Ledger},
     plan::{BlockReason, KeepReason, Move, NodeReport, NodeVerdict, PlannedRemoval, RemovalKind},
     planner::Options,
+    scale_up::ScaleUp,
     snapshot::{GroupId, NodeId, PodId, Snapshot},
     template::Template,
     world::World,
 };
 
+pub(crate) use self::alone::{Alone, Judgement};
 pub use self::objection::{Objection, standing_objection};
 use self::{
     budget::Limits,
-    eligibility::Rules,
+    eligibility::{Judged, Rules},
     place::Places,
     shapes::Shapes,
     utilization::{Share, Usage, Usages},
@@ -64,6 +69,16 @@ pub struct Demand<'a> {
     pub growing: &'a BTreeSet<GroupId>,
     /// New nodes of every group and offering, to judge whether one could host a pending pod.
     pub templates: &'a [Arc<Template>],
+}
+
+impl<'a> From<&'a ScaleUp> for Demand<'a> {
+    fn from(up: &'a ScaleUp) -> Self {
+        Self {
+            pending: &up.asking,
+            growing: &up.growing,
+            templates: &up.templates,
+        }
+    }
 }
 
 /// The removals of a plan, and the verdict on every node.
@@ -87,9 +102,7 @@ pub fn plan_removals(world: &mut World<'_>, demand: &Demand<'_>, options: &Optio
     let mut open = Vec::new();
     for id in snapshot.node_ids() {
         let usage = usages.of(id);
-        let needed = rules.needed(id, usage.as_ref());
-        let unneeded = needed.is_none();
-        let kept = needed.or_else(|| rules.not_yet(id));
+        let Judged { kept, unneeded } = rules.judge(id, usage);
         if let (None, Some(group), Some(usage)) = (&kept, snapshot.node(id).group, usage) {
             open.push((id, group, usage.larger()));
         }
@@ -128,24 +141,8 @@ fn judge_all(
     candidates.sort_by(Candidate::order);
 
     let destinations = destinations(snapshot, states, &candidates);
-    let arriving = in_progress::moves(snapshot, now);
-    // What is kept for pods that are on their way is taken from nobody's head-room.
-    let headroom = headroom::Ledger::new(world, now);
-    in_progress::keep_room(world, &arriving);
-    let mut planner = Planner {
-        snapshot,
-        arriving: arriving.iter().map(|step| (step.to, step.from)).collect(),
-        places: Places::new(
-            snapshot,
-            Shapes::new(snapshot),
-            destinations,
-            candidates.iter().flat_map(|candidate| candidate.pods.iter().copied()),
-        ),
-        ledger,
-        limits: Limits::new(snapshot, now),
-        headroom,
-        world,
-    };
+    let pods = candidates.iter().flat_map(|candidate| candidate.pods.iter().copied());
+    let mut planner = Planner::new(world, ledger, destinations, pods, now);
     let mut removals = Vec::new();
     for candidate in &candidates {
         let outcome = match planner.judge(candidate) {
@@ -180,8 +177,10 @@ struct Candidate {
     size: Share,
     /// Pods that need another place, larger first.
     pods: Vec<PodId>,
-    /// What the first pod says that must not be evicted, or wants to end by itself.
-    blocked: Option<Kept>,
+    /// What the first pod says that must not be evicted.
+    blocks: Option<Kept>,
+    /// What the first pod says that wants to end by itself.
+    waits: Option<Kept>,
     /// What the drain charges to PodDisruptionBudgets.
     charge: Charge,
     /// Whether some budget would have to recover during the drain.
@@ -313,20 +312,20 @@ impl Candidate {
                 pods.push(pod);
             }
         }
-        let blocked = blocks.or(waits);
         let charge = ledger.charge(&pods);
         pods.sort_by_key(|pod| {
             let requests = &snapshot.class_of(snapshot.pod(*pod)).requests;
             std::cmp::Reverse((requests.cpu, requests.memory))
         });
         let risky = ledger.is_risky(&charge);
-        let stuck = blocked.is_some() || ledger.refusal(&charge).is_some();
+        let stuck = blocks.is_some() || waits.is_some() || ledger.refusal(&charge).is_some();
         Self {
             node,
             group,
             size,
             pods,
-            blocked,
+            blocks,
+            waits,
             charge,
             risky,
             stuck,
@@ -397,32 +396,44 @@ impl NodeState {
 
 // === impl Planner ===
 
-impl<'s> Planner<'_, 's> {
+impl<'w, 's> Planner<'w, 's> {
+    /// With nothing planned yet. `destinations` take pods, most wanted first; `pods` are those that may have to move.
+    fn new(
+        world: &'w mut World<'s>,
+        ledger: Ledger<'s>,
+        destinations: Vec<NodeId>,
+        pods: impl Iterator<Item = PodId>,
+        now: Timestamp,
+    ) -> Self {
+        let snapshot = world.snapshot();
+        let arriving = in_progress::moves(snapshot, now);
+        // What is kept for pods that are on their way is taken from nobody's head-room.
+        let headroom = headroom::Ledger::new(world, now);
+        in_progress::keep_room(world, &arriving);
+        Self {
+            snapshot,
+            arriving: arriving.iter().map(|step| (step.to, step.from)).collect(),
+            places: Places::new(snapshot, Shapes::new(snapshot), destinations, pods),
+            ledger,
+            limits: Limits::new(snapshot, now),
+            headroom,
+            world,
+        }
+    }
+
     /// Plans the removal of one candidate, or says why it stays and leaves everything as it was.
     fn judge(&mut self, candidate: &Candidate) -> Result<PlannedRemoval, Kept> {
         let Candidate { node, group, .. } = *candidate;
-        if let Some(from) = self.arriving.get(&node) {
-            let from = self.snapshot.text(self.snapshot.node(*from).name);
-            let message = format!("pods of the removal of {from} move to it");
-            return Err(Kept::new(KeepReason::MoveTarget, message));
-        }
-        if self.places.is_target(node) {
-            return Err(Kept::new(
-                KeepReason::MoveTarget,
-                "pods of another removal of this plan move to it",
-            ));
-        }
-        if let Some(blocked) = &candidate.blocked {
-            return Err(blocked.clone());
-        }
-        if let Some(refusal) = self.ledger.refusal(&candidate.charge) {
-            return Err(Kept::blocked_by(
-                refusal.pod,
-                BlockReason::NotEnoughPdb,
-                refusal.message,
-            ));
+        let kept = self
+            .target(node)
+            .or_else(|| candidate.blocks.clone())
+            .or_else(|| candidate.waits.clone())
+            .or_else(|| self.over_disruptions(candidate));
+        if let Some(kept) = kept {
+            return Err(kept);
         }
         let mark = self.world.mark();
+        self.empty(node);
         let planned = self.place(candidate).and_then(|moves| {
             if let Some(kept) = self.limits.refusal(node, group, candidate.kind()) {
                 return Err(kept);
@@ -443,18 +454,41 @@ impl<'s> Planner<'_, 's> {
         })
     }
 
-    /// Empties the node in the world and puts its pods elsewhere. The empty node stays in the world: until it is gone
-    /// the scheduler sees it, and so must rules that look at all nodes.
-    fn place(&mut self, candidate: &Candidate) -> Result<Vec<Move>, Kept> {
-        let victim = candidate.node;
+    /// Whether pods move to the node.
+    fn target(&self, node: NodeId) -> Option<Kept> {
+        if let Some(from) = self.arriving.get(&node) {
+            let from = self.snapshot.text(self.snapshot.node(*from).name);
+            let message = format!("pods of the removal of {from} move to it");
+            return Some(Kept::new(KeepReason::MoveTarget, message));
+        }
+        let message = "pods of another removal of this plan move to it";
+        self.places
+            .is_target(node)
+            .then(|| Kept::new(KeepReason::MoveTarget, message))
+    }
+
+    /// Whether a PodDisruptionBudget does not let a pod go.
+    fn over_disruptions(&self, candidate: &Candidate) -> Option<Kept> {
+        let refusal = self.ledger.refusal(&candidate.charge)?;
+        let reason = BlockReason::NotEnoughPdb;
+        Some(Kept::blocked_by(refusal.pod, reason, refusal.message))
+    }
+
+    /// Empties the node in the world. It stays there: until it is gone the scheduler sees it, and so must rules that look
+    /// at all nodes.
+    fn empty(&mut self, victim: NodeId) {
         for pod in self.snapshot.pods_on(victim).iter().map(|pod| self.snapshot.pod(*pod)) {
             if !pod.is_terminal() {
                 self.world.unplace(pod.class, victim.into());
             }
         }
         self.world.make_ghost(victim.into());
+    }
+
+    /// Puts the pods of a node that is empty elsewhere.
+    fn place(&mut self, candidate: &Candidate) -> Result<Vec<Move>, Kept> {
         self.places
-            .place(self.world, victim, &candidate.pods)
+            .place(self.world, candidate.node, &candidate.pods)
             .map_err(|no_place| Kept {
                 pod: Some(no_place.pod),
                 ..Kept::new(KeepReason::NoPlaceToMovePods, no_place.message)

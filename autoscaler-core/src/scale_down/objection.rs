@@ -37,7 +37,6 @@ pub fn standing_objection(snapshot: &Snapshot, node: NodeId, undrained: bool) ->
         let message = "belongs to no NodeGroup";
         return Some(Kept::new(KeepReason::NotAutoscaled, message).into());
     };
-    let sick = || sickness(snapshot).map(|message| Kept::new(KeepReason::ClusterUnhealthy, message));
     let growing = || {
         let comes = snapshot
             .machines
@@ -49,10 +48,17 @@ pub fn standing_objection(snapshot: &Snapshot, node: NodeId, undrained: bool) ->
         })
     };
     Rules::unmanaged(snapshot, group)
-        .or_else(|| Rules::special(node))
+        .or_else(|| Rules::of_control_plane(node))
+        .or_else(|| Rules::runs_this(node))
         .or_else(|| Rules::opted_out(snapshot, node))
         .or_else(|| Rules::disabled(snapshot.group(group)))
-        .or_else(|| if undrained { sick().or_else(growing) } else { None })
+        .or_else(|| {
+            if undrained {
+                sickness(snapshot).or_else(growing)
+            } else {
+                None
+            }
+        })
         .map(Objection::from)
 }
 

@@ -220,10 +220,24 @@ impl Share {
         i128::from(self.used) * 100 <= i128::from(self.total) * i128::from(percent)
     }
 
+    /// Nothing out of nothing, of a node that offers nothing.
+    pub(super) const fn nothing() -> Self {
+        Self {
+            resource: Resource::Cpu,
+            used: 0,
+            total: 0,
+        }
+    }
+
     /// Exact comparison of two shares, also of different resources.
     pub(super) fn compare(&self, other: &Self) -> Ordering {
         let (ours, theirs) = (self.fraction(), other.fraction());
         (ours.0 * theirs.1).cmp(&(theirs.0 * ours.1))
+    }
+
+    /// The share in percent, as [`Self::against`] shows it.
+    pub(super) const fn percent(self) -> impl fmt::Display {
+        Percent(self)
     }
 
     /// The share against the threshold in words: `cpu 62% of 3920m requested, threshold 50%`.

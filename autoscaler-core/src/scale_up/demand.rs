@@ -72,7 +72,7 @@ pub(super) fn not_asking(
 }
 
 /// Why nothing is put on this node, beyond what the scheduler would say.
-pub(super) fn unusable(snapshot: &Snapshot, id: NodeId) -> Option<(&'static str, String)> {
+pub(crate) fn unusable(snapshot: &Snapshot, id: NodeId) -> Option<(&'static str, String)> {
     let node = snapshot.node(id);
     let leaving = node.deleting
         || node

@@ -25,6 +25,7 @@ use std::{
 
 use jiff::Timestamp;
 
+pub(crate) use self::demand::unusable;
 use self::{
     buy::{Aim, Shapes},
     demand::{destinations, nominations, not_asking},
