@@ -40,7 +40,7 @@ pub struct RunArgs {
     /// Plan and report, but never act.
     #[arg(long)]
     pub dry_run: bool,
-    /// Address of /metrics and /explain/pod.
+    /// Address of /metrics, /explain/pod and /explain/node.
     #[arg(long, default_value = "0.0.0.0:8080", value_parser = listen_address)]
     pub metrics_addr: SocketAddr,
     /// Address of /healthz, /readyz and /ping.
@@ -142,6 +142,10 @@ pub enum Explain {
     ///
     /// Nodes answer as the Filter plugins of kube-scheduler do. A pod that is bound is judged as if it were pending.
     Pod(ExplainPodArgs),
+    /// Why a node stays or goes: every rule in the order of a plan, each of its pods, and where those could go.
+    ///
+    /// Rules and pods are judged in the cluster as it stands, as if nothing else was planned.
+    Node(ExplainNodeArgs),
 }
 
 /// Arguments of `explain pod`.
@@ -150,6 +154,25 @@ pub struct ExplainPodArgs {
     /// The pods, before any other argument; every pending pod when there is none.
     #[arg(value_name = "NAMESPACE/NAME")]
     pub names: Vec<String>,
+    /// What to explain from.
+    #[command(flatten)]
+    pub source: ExplainSource,
+}
+
+/// Arguments of `explain node`.
+#[derive(Debug, clap::Args)]
+pub struct ExplainNodeArgs {
+    /// The nodes, before any other argument; every node when there is none.
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// What to explain from.
+    #[command(flatten)]
+    pub source: ExplainSource,
+}
+
+/// What is explained from, and how the answer is printed.
+#[derive(Debug, clap::Args)]
+pub struct ExplainSource {
     /// Files of Kubernetes objects, YAML or JSON; `-` is standard input. Without files the running operator is asked.
     #[arg(short = 'f', long = "filename", num_args = 1.., value_name = "FILE")]
     pub files: Vec<PathBuf>,

@@ -11,6 +11,7 @@
 //! | `/ping` | `pong`: the server answers |
 //! | `/metrics` | the Prometheus text format, version 0.0.4 |
 //! | `/explain/pod` | where pods fit, and why not elsewhere: see [`answer`] |
+//! | `/explain/node` | why nodes stay or go: see [`answer`] |
 
 mod health;
 
@@ -36,7 +37,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Addresses {
     /// For `/healthz`, `/readyz` and `/ping`.
     pub health: SocketAddr,
-    /// For `/metrics` and `/explain/pod`. Equal to `health`: one server answers all paths.
+    /// For `/metrics`, `/explain/pod` and `/explain/node`. Equal to `health`: one server answers all paths.
     pub metrics: SocketAddr,
 }
 

@@ -1,22 +1,19 @@
-//! `/explain/pod`: the running operator explains pods from what it knows at that moment.
+//! `/explain/pod` and `/explain/node`: the running operator explains pods and nodes from what it knows at that moment.
 //!
 //! | parameter | meaning |
 //! |---|---|
-//! | `name` | a pod as `NAMESPACE/NAME`; may be repeated; every pending pod when there is none |
+//! | `name` | a pod as `NAMESPACE/NAME`, or a node; may be repeated; every pending pod, or every node, when there is none |
 //! | `output` | `json`, the default, or `text` |
 //!
-//! The answer is 400 for a request that is not understood, 404 for a pod that is not there, and 503 while nothing has
-//! been decided, as on a replica that waits for the lease. The body of these is one sentence.
+//! The answer is 400 for a request that is not understood, 404 for what is not there, and 503 while nothing has been
+//! decided, as on a replica that waits for the lease. The body of these is one sentence.
 
 use std::{
     fmt,
     sync::{Arc, PoisonError, RwLock},
 };
 
-use autoscaler_core::{
-    explain::{self, document::ExplanationDocument},
-    planner::Options,
-};
+use autoscaler_core::planner::Options;
 use autoscaler_scaler::{index::Index, run::Clock};
 use axum::{
     Router,
@@ -27,17 +24,14 @@ use axum::{
 };
 use tokio::sync::Semaphore;
 
-use super::{check_name, select};
-use crate::{
-    args::Output,
-    command::{Failure, write_document},
-};
+use super::Subject;
+use crate::args::Output;
 
 /// What the operator explains from. A clone shares its state; a new one knows nothing yet.
 #[derive(Clone)]
 pub struct Explainer {
     known: Arc<RwLock<Option<Arc<Known>>>>,
-    /// Explaining every pending pod of a large cluster takes a core for a second, which only one request may do at a time.
+    /// Explaining every pending pod, or node, of a large cluster takes a core for a second, which only one request may do at a time.
     turn: Arc<Semaphore>,
 }
 
@@ -60,14 +54,22 @@ struct Request {
 #[derive(Debug, PartialEq, Eq)]
 struct Refused(StatusCode, String);
 
-/// The route of the endpoint.
+/// The routes of the endpoints.
 pub fn router(explainer: Explainer) -> Router {
-    Router::new().route("/explain/pod", get(pod)).with_state(explainer)
+    let route = |subject: Subject| get(move |explainer, query| answer(subject, explainer, query));
+    Router::new()
+        .route(Subject::Pods.path(), route(Subject::Pods))
+        .route(Subject::Nodes.path(), route(Subject::Nodes))
+        .with_state(explainer)
 }
 
-async fn pod(State(explainer): State<Explainer>, Query(query): Query<Vec<(String, String)>>) -> Response {
+async fn answer(
+    subject: Subject,
+    State(explainer): State<Explainer>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Response {
     let answer = async {
-        let request = Request::new(query)?;
+        let request = Request::new(subject, query)?;
         let failed = |error: &dyn fmt::Display| Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
         let known = explainer.known();
         let known = known.ok_or_else(|| {
@@ -75,7 +77,7 @@ async fn pod(State(explainer): State<Explainer>, Query(query): Query<Vec<(String
             Refused(StatusCode::SERVICE_UNAVAILABLE, message.to_owned())
         })?;
         let _turn = explainer.turn.acquire().await.map_err(|error| failed(&error))?;
-        let work = tokio::task::spawn_blocking(move || explain(&known, &request));
+        let work = tokio::task::spawn_blocking(move || explain(subject, &known, &request));
         work.await.map_err(|error| failed(&error))?
     };
     match answer.await {
@@ -85,18 +87,19 @@ async fn pod(State(explainer): State<Explainer>, Query(query): Query<Vec<(String
 }
 
 /// Content type and body.
-fn explain(known: &Known, request: &Request) -> Result<(&'static str, Vec<u8>), Refused> {
+fn explain(subject: Subject, known: &Known, request: &Request) -> Result<(&'static str, Vec<u8>), Refused> {
     let snapshot = known.index.snapshot();
-    let pods = select(&snapshot, &request.names).map_err(|message| Refused(StatusCode::NOT_FOUND, message))?;
-    let explanation = explain::explain_pods(&snapshot, &pods, &Options::default(), (known.clock)());
-    let document = ExplanationDocument::new(&snapshot, &explanation);
+    let selected = subject
+        .select(&snapshot, &request.names)
+        .map_err(|message| Refused(StatusCode::NOT_FOUND, message))?;
     let output = request.output.unwrap_or(Output::Json);
     let content_type = match output {
         Output::Json => "application/json",
         Output::Text => "text/plain; charset=utf-8",
     };
     let mut body = Vec::new();
-    write_document(&mut body, &document, output)
+    selected
+        .explain(&snapshot, &Options::default(), (known.clock)(), output, &mut body)
         .map_err(|error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     Ok((content_type, body))
 }
@@ -146,16 +149,16 @@ impl fmt::Debug for Known {
 // === impl Request ===
 
 impl Request {
-    fn new(query: Vec<(String, String)>) -> Result<Self, Refused> {
+    fn new(subject: Subject, query: Vec<(String, String)>) -> Result<Self, Refused> {
         let mut request = Self::default();
         for (key, value) in query {
             match (key.as_str(), value.as_str()) {
-                ("name", name) => match check_name(name) {
-                    Ok(()) => request.names.push(value),
-                    Err(Failure::Input(message) | Failure::Failed(message)) => {
-                        return Err(Refused(StatusCode::BAD_REQUEST, message));
-                    }
-                },
+                ("name", name) => {
+                    subject
+                        .check_name(name)
+                        .map_err(|message| Refused(StatusCode::BAD_REQUEST, message))?;
+                    request.names.push(value);
+                }
                 ("output", "json") => request.output = Some(Output::Json),
                 ("output", "text") => request.output = Some(Output::Text),
                 _ => {
@@ -172,27 +175,35 @@ impl Request {
 mod tests {
     use super::*;
 
-    fn request(query: &[(&str, &str)]) -> Result<Request, Refused> {
+    fn request(subject: Subject, query: &[(&str, &str)]) -> Result<Request, Refused> {
         let owned = query
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        Request::new(owned.collect())
+        Request::new(subject, owned.collect())
     }
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        let all = request(&[("name", "a/b"), ("output", "text"), ("name", "c/d")]).unwrap();
+        let all = request(Subject::Pods, &[("name", "a/b"), ("output", "text"), ("name", "c/d")]).unwrap();
         assert_eq!(all.names, ["a/b", "c/d"]);
         assert_eq!(all.output, Some(Output::Text));
-        assert_eq!(request(&[]), Ok(Request::default()));
-        for bad in [
-            ("name", "web"),
-            ("name", "a/b/c"),
-            ("name", "/"),
-            ("output", "yaml"),
-            ("pod", "a/b"),
-        ] {
-            assert_eq!(request(&[bad]).unwrap_err().0, StatusCode::BAD_REQUEST, "{bad:?}");
+        for (subject, good, bad) in [(Subject::Pods, "a/b", "a"), (Subject::Nodes, "a", "a/b")] {
+            assert_eq!(request(subject, &[]), Ok(Request::default()));
+            assert_eq!(request(subject, &[("name", good)]).unwrap().names, [good]);
+            for bad in [
+                ("name", bad),
+                ("name", "a/b/c"),
+                ("name", "/"),
+                ("name", ""),
+                ("output", "yaml"),
+                ("pod", good),
+            ] {
+                assert_eq!(
+                    request(subject, &[bad]).unwrap_err().0,
+                    StatusCode::BAD_REQUEST,
+                    "{bad:?}"
+                );
+            }
         }
     }
 }

@@ -8,23 +8,24 @@ use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 
+use super::Subject;
 use crate::{
-    args::{ExplainPodArgs, Output},
+    args::{ExplainSource, Output},
     command::{self, Failure},
 };
 
 /// How long the operator may take. It answers within seconds, one request after the other.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Asks for the pods and prints the answer.
+/// Asks for what has these names and prints the answer.
 ///
 /// # Errors
-/// [`Failure::Input`] when the operator knows no such pod or its address is none; [`Failure::Failed`] when it cannot be
+/// [`Failure::Input`] when the operator knows nothing of that name or its address is none; [`Failure::Failed`] when it cannot be
 /// reached or does not explain.
-pub async fn pod(args: &ExplainPodArgs) -> Result<(), Failure> {
-    let url = &args.operator;
+pub(crate) async fn ask(subject: Subject, names: &[String], source: &ExplainSource) -> Result<(), Failure> {
+    let url = &source.operator;
     let failed = |problem: &dyn std::fmt::Display| Failure::Failed(format!("the operator at {url}: {problem}"));
-    let answer = timeout(LIMIT, get(url, &path(args)))
+    let answer = timeout(LIMIT, get(url, &path(subject, names, source.output)))
         .await
         .map_err(|_| failed(&format_args!("no answer within {} s", LIMIT.as_secs())))?;
     let (status, body) = answer.map_err(|error| match error {
@@ -53,13 +54,13 @@ enum Error {
     Request(#[from] http::Error),
 }
 
-fn path(args: &ExplainPodArgs) -> String {
-    let output = match args.output {
+fn path(subject: Subject, names: &[String], output: Output) -> String {
+    let output = match output {
         Output::Text => "text",
         Output::Json => "json",
     };
-    let mut path = format!("/explain/pod?output={output}");
-    for name in &args.names {
+    let mut path = format!("{}?output={output}", subject.path());
+    for name in names {
         path.push_str("&name=");
         for byte in name.bytes() {
             if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
