@@ -4,6 +4,7 @@ use super::*;
 use crate::plan::KeepReason;
 
 mod removals;
+mod story;
 
 const DEADLINES: fn() -> Deadlines = Deadlines::default;
 
@@ -589,76 +590,5 @@ proptest! {
                 prop_assert!(steps < 12, "does not come to rest: {resting:?}");
             }
         }
-    }
-
-    /// A world that answers: calls get lost, the process restarts, lists fail or lag. Once the deletion is asked for
-    /// the record goes, and when it goes there is no VM; there never are two.
-    #[test]
-    fn nothing_leaks(dice in proptest::collection::vec(any::<u8>(), 400), delete_at in 0..60_usize) {
-        let deadlines = DEADLINES();
-        let mut record = Record::new(at(0));
-        let (mut vm_exists, mut node, mut created_at) = (false, None::<NodeState>, 0);
-        let (mut reply, mut deleted_at, mut accepted) = (None, None::<i64>, false);
-        for (round, roll) in dice.iter().enumerate() {
-            let now = i64::try_from(round).unwrap() * 20;
-            record.deletion_requested |= delete_at <= round;
-            if deleted_at.is_some_and(|at| at + 40 <= now) {
-                (vm_exists, node) = (false, node.map(|node| NodeState { ready: false, ..node }));
-            }
-            if vm_exists && node.is_none() && created_at + 120 <= now && deleted_at.is_none() {
-                node = Some(NodeState { startup_taint: true, ready: true, ..NodeState::default() });
-            }
-            // Lists fail at times, and lack a VM that is younger than 20 s.
-            let listed = if roll % 5 == 0 {
-                Vm::Unknown
-            } else if vm_exists && created_at + 20 <= now {
-                let state = if deleted_at.is_some() { InstanceState::Deleting } else { InstanceState::Running };
-                vm(state)
-            } else {
-                Vm::Absent { as_of: at(now) }
-            };
-            let seen = Observation {
-                vm: listed,
-                node: node.map_or(NodeSeen::Absent, NodeSeen::Present),
-                create: reply.take(),
-                delete_accepted: accepted,
-                ..Observation::default()
-            };
-            let next = step(&record, &seen, &deadlines, at(now));
-            if roll % 7 == 0 {
-                // Killed before the record was persisted: no action is carried out.
-                accepted = false;
-                continue;
-            }
-            record = next.record;
-            for action in next.actions {
-                match action {
-                    Action::RequestVm if roll % 11 == 0 => {} // killed before the call
-                    Action::RequestVm => {
-                        prop_assert!(!vm_exists, "two VMs");
-                        (vm_exists, created_at, deleted_at) = (true, now, None);
-                        if roll % 3 != 0 {
-                            reply = Some(CreateReply::Accepted(InstanceId::new("vm-1")));
-                        }
-                    }
-                    Action::DeleteVm(_) if roll % 4 != 0 && vm_exists => {
-                        deleted_at.get_or_insert(now);
-                        accepted = true;
-                    }
-                    Action::PrepareNode => node = node.map(|node| NodeState { prepared: true, ..node }),
-                    Action::RemoveStartupTaint => node = node.map(|node| NodeState { startup_taint: false, ..node }),
-                    Action::Cordon => {
-                        node = node.map(|node| NodeState { cordoned: true, cordoned_by_us: true, ..node });
-                    }
-                    Action::DeleteNode => node = None,
-                    Action::DeleteRecord => {
-                        prop_assert!(!vm_exists, "a VM is left behind");
-                        return Ok(());
-                    }
-                    _ => {}
-                }
-            }
-        }
-        prop_assert!(false, "the record is still there: {record:?}");
     }
 }
