@@ -253,6 +253,8 @@ reasons! {
         ScaleUpInProgress,
         /// A pending pod could run on it, or on a new node of its group.
         PendingPods,
+        /// It was created not long ago.
+        NodeTooYoung,
         /// It has not been unneeded for long enough.
         NotUnneededLongEnough,
         /// Its group grew not long ago.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use autoscaler_core::{
-    plan::{self, NodeVerdict, Plan, PodVerdict},
+    plan::{self, KeepReason, NodeVerdict, Plan, PodVerdict},
     snapshot::{MachinePhase, Snapshot},
 };
 use autoscaler_metrics::record::{
@@ -162,24 +162,23 @@ fn named(group: &str) -> NodeGroup<'_> {
 
 /// A reason of the life-cycle state machine as a label of bounded values.
 fn bounded(reason: &str) -> &'static str {
-    const KNOWN: [&str; 15] = [
-        "BlockedByPod",
+    const KNOWN: [&str; 11] = [
         "Deleted",
         "DrainTimeout",
         "InitializingTimeout",
         "JoiningTimeout",
-        "NodeGroupMinSizeReached",
         "NodeNotFound",
         "NotEmpty",
-        "OwnNode",
-        "PendingPods",
         "ProvisioningFailed",
         "ProvisioningTimeout",
         "Uncordoned",
         "VMFailed",
         "VMNotFound",
     ];
-    KNOWN.into_iter().find(|known| *known == reason).unwrap_or("Other")
+    // What keeps a node from being removed may come up in the middle of its removal too.
+    let of_nodes = KeepReason::ALL.iter().map(|known| known.as_str());
+    let mut known = KNOWN.into_iter().chain(of_nodes);
+    known.find(|known| *known == reason).unwrap_or("Other")
 }
 
 fn unsigned(took: SignedDuration) -> Duration {

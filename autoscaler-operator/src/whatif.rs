@@ -168,6 +168,9 @@ fn set(group: &mut NodeGroup, field: &str, value: &str) -> Result<(), String> {
         "scaleDownPolicy.stabilizationWindowSeconds" => down.stabilization_window_seconds = natural(value)?,
         "scaleDownPolicy.cooldownSeconds" => down.cooldown_seconds = natural(value)?,
         "scaleDownPolicy.drainTimeoutSeconds" => down.drain_timeout_seconds = natural(value)?,
+        "scaleDownPolicy.minNodeAgeSeconds" => down.min_node_age_seconds = Some(natural(value)?),
+        "scaleDownPolicy.unreadyTimeSeconds" => down.unready_time_seconds = Some(natural(value)?),
+        "scaleDownPolicy.delayAfterFailureSeconds" => down.delay_after_failure_seconds = Some(natural(value)?),
         "scaleDownPolicy.budgets.empty" => down.budgets.empty = Some(natural(value)?),
         "scaleDownPolicy.budgets.drain" => {
             if BudgetSize::parse(value).is_none() {

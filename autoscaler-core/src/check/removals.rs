@@ -15,11 +15,6 @@ use crate::{
     world::World,
 };
 
-/// With more unready nodes than this, and a larger share than [`UNREADY_PERCENT`] of all nodes, nothing is removed.
-const UNREADY_NODES: usize = 3;
-
-const UNREADY_PERCENT: usize = 45;
-
 /// Every invariant that the removals of a plan break, but for [`moves`], which needs the world with all new nodes.
 pub(super) fn check(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
     protected_nodes(snapshot, plan, report);
@@ -138,7 +133,11 @@ fn protected_nodes(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
 fn health(snapshot: &Snapshot, report: &mut Report<'_>) {
     let all = snapshot.nodes.len();
     let unready = snapshot.nodes.iter().filter(|node| !node.is_ready()).count();
-    if UNREADY_NODES < unready && all.saturating_mul(UNREADY_PERCENT) < unready.saturating_mul(100) {
+    let (ok, percent) = (
+        snapshot.settings.ok_unready_count as usize,
+        snapshot.settings.max_unready_percent as usize,
+    );
+    if ok < unready && all.saturating_mul(percent) < unready.saturating_mul(100) {
         report(
             2,
             format!("nodes are to be removed while {unready} of {all} are not Ready"),

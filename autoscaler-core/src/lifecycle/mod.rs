@@ -32,10 +32,7 @@ use crate::{
 /// With this word begins [`Removal::message`] when a drain took longer than [`Deadlines::drain`].
 pub const DRAIN_TIMEOUT: &str = "DrainTimeout";
 
-/// How long a node, or a group, is left alone after a removal failed.
-const FIRST_DELAY: SignedDuration = SignedDuration::from_mins(3);
-
-/// How long it is left alone at the most.
+/// How long a node, or a group, is left alone at the most after removals failed, unless the first delay is longer.
 const LONGEST_DELAY: SignedDuration = SignedDuration::from_hours(1);
 
 /// How long a failed removal makes the delay after the next failure longer.
@@ -358,18 +355,18 @@ pub fn step(record: &Record, seen: &Observation, deadlines: &Deadlines, now: Tim
     stepping.step
 }
 
-/// How long a node, or a group, is left alone after the last of so many failed removals in a row: 3 minutes after the
-/// first, twice as long after each further one, an hour at the most.
+/// How long a node, or a group, is left alone after the last of so many failed removals in a row: the first delay, twice
+/// as long after each further one, an hour at the most unless the first is longer.
 ///
 /// Each attempt evicts pods that work; a budget that does not recover must not cost them a restart every few minutes.
 #[must_use]
-pub const fn delay_after_failures(failures: u32) -> SignedDuration {
-    let doublings = if failures < 2 { 0 } else { failures - 1 };
-    if 5 <= doublings {
-        return LONGEST_DELAY;
-    }
-    // At most 3 min * 16.
-    SignedDuration::from_secs(FIRST_DELAY.as_secs() << doublings)
+pub fn delay_after_failures(first: SignedDuration, failures: u32) -> SignedDuration {
+    let doublings = failures.saturating_sub(1);
+    let delay = 1_i64
+        .checked_shl(doublings.min(62))
+        .and_then(|factor| first.as_secs().checked_mul(factor));
+    let longest = LONGEST_DELAY.as_secs().max(first.as_secs());
+    SignedDuration::from_secs(delay.unwrap_or(longest).min(longest))
 }
 
 /// What is known of the VM, once doubts are taken into account.

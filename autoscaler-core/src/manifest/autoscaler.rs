@@ -285,6 +285,12 @@ view_with_defaults! {
         pub drain_timeout_seconds: i32 = 900,
         /// Whether pods that their disruption budgets protect are deleted when the drain times out.
         pub force_drain: bool = false,
+        /// Seconds after its creation in which a node is not removed; absent: as in the global settings.
+        pub min_node_age_seconds: Option<i32> = None,
+        /// Seconds that a node must not have been Ready before it is removed for that; absent: as in the global settings.
+        pub unready_time_seconds: Option<i32> = None,
+        /// Seconds after a failed removal in which none is tried again; absent: as in the global settings.
+        pub delay_after_failure_seconds: Option<i32> = None,
         /// How many nodes of the group may be in removal at once.
         pub budgets: RemovalBudgets = RemovalBudgets::default(),
     }
@@ -325,6 +331,16 @@ view_with_defaults! {
         pub expander: String = "price,least-waste".to_owned(),
         /// Whether nodes that are not Ready are removed after a while.
         pub scale_down_unready_enabled: bool = true,
+        /// Seconds that a node must not have been Ready before it is removed for that.
+        pub scale_down_unready_time_seconds: i32 = 1200,
+        /// Seconds after a failed removal in which none is tried again.
+        pub scale_down_delay_after_failure_seconds: i32 = 180,
+        /// Seconds after its creation in which a node is not removed.
+        pub min_node_age_seconds: i32 = 0,
+        /// Nodes of the cluster that may be unready before nothing is removed any more.
+        pub ok_total_unready_count: i32 = 3,
+        /// Percentage of the nodes of the cluster that may be unready before nothing is removed any more.
+        pub max_total_unready_percentage: i32 = 45,
         /// Whether DaemonSet pods leave both sides of a node's utilization.
         pub ignore_daemon_sets_utilization: bool = false,
         /// Whether mirror pods leave both sides of a node's utilization.

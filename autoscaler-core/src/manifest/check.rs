@@ -188,6 +188,18 @@ impl Checker {
                     checker.at_least("maxClusterWorkers", settings.max_cluster_workers, 0);
                     checker.at_least("maxConcurrentScaleUps", settings.max_concurrent_scale_ups, 0);
                     checker.at_least("maxConcurrentScaleDowns", settings.max_concurrent_scale_downs, 0);
+                    for (name, value) in [
+                        ("scaleDownUnreadyTimeSeconds", settings.scale_down_unready_time_seconds),
+                        (
+                            "scaleDownDelayAfterFailureSeconds",
+                            settings.scale_down_delay_after_failure_seconds,
+                        ),
+                        ("minNodeAgeSeconds", settings.min_node_age_seconds),
+                        ("okTotalUnreadyCount", settings.ok_total_unready_count),
+                    ] {
+                        checker.at_least(name, value, 0);
+                    }
+                    checker.percent("maxTotalUnreadyPercentage", settings.max_total_unready_percentage);
                     checker.removal_budgets(&settings.budgets);
                 });
             }),
@@ -452,6 +464,15 @@ impl Checker {
                 checker.at_least("stabilizationWindowSeconds", policy.stabilization_window_seconds, 0);
                 checker.at_least("cooldownSeconds", policy.cooldown_seconds, 0);
                 checker.at_least("drainTimeoutSeconds", policy.drain_timeout_seconds, 0);
+                for (name, seconds) in [
+                    ("minNodeAgeSeconds", policy.min_node_age_seconds),
+                    ("unreadyTimeSeconds", policy.unready_time_seconds),
+                    ("delayAfterFailureSeconds", policy.delay_after_failure_seconds),
+                ] {
+                    if let Some(seconds) = seconds {
+                        checker.at_least(name, seconds, 0);
+                    }
+                }
                 checker.removal_budgets(&policy.budgets);
             });
         });

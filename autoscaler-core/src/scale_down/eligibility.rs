@@ -30,15 +30,6 @@ use super::{
     utilization::{Basis, Measured, Usage},
 };
 
-/// How long a node has to be unready before it is removed.
-const UNREADY_TIME: SignedDuration = SignedDuration::from_mins(20);
-
-/// More unready nodes than this, and a larger share than [`UNREADY_PERCENT`], and nothing is removed.
-const UNREADY_NODES: usize = 3;
-
-/// In percent of all nodes of the cluster.
-const UNREADY_PERCENT: usize = 45;
-
 /// The rules, with what they need to know of the whole cluster.
 #[derive(Debug)]
 pub(super) struct Rules<'a> {
@@ -87,18 +78,20 @@ struct Subject<'a> {
     usage: Option<Usage>,
 }
 
-/// How many nodes of the cluster are not Ready.
+/// How many nodes of the cluster are not Ready, and how many may be before nothing is removed any more.
 #[derive(Clone, Copy, Debug)]
 struct Health {
     unready: usize,
     all: usize,
+    ok: u32,
+    percent: u32,
 }
 
 // === impl Rules ===
 
 impl<'a> Rules<'a> {
     /// Every rule, in the order in which they are asked. Timers are the last.
-    const IN_ORDER: [Rule<'a>; 19] = [
+    const IN_ORDER: [Rule<'a>; 20] = [
         Rule::new(KeepReason::NotAutoscaled, Self::autoscaled),
         Rule::new(KeepReason::ControlPlane, Self::control_plane),
         Rule::new(KeepReason::OwnNode, Self::own_node),
@@ -114,6 +107,7 @@ impl<'a> Rules<'a> {
         Rule::new(KeepReason::ClusterUnhealthy, Self::cluster_health),
         Rule::new(KeepReason::ScaleUpInProgress, Self::growth),
         Rule::new(KeepReason::PendingPods, Self::pending_pods),
+        Rule::timer(KeepReason::NodeTooYoung, Self::node_age),
         Rule::timer(KeepReason::NotUnderutilized, Self::measured_for_long_enough),
         Rule::timer(KeepReason::NotUnneededLongEnough, Self::unneeded_time),
         Rule::timer(KeepReason::InCooldown, Self::cooldown),
@@ -320,21 +314,19 @@ impl<'a> Rules<'a> {
             facts.say(|| "is Ready".to_owned());
             return None;
         };
+        let own = on.group.and_then(|(_, group)| group.scale_down.unready_time);
+        let needed = own.unwrap_or(self.snapshot.settings.unready_time);
         let unready = since.map_or(SignedDuration::ZERO, |since| self.now.duration_since(since));
         let message = || match since {
-            Some(since) => format!(
-                "not Ready since {}; it must have been for {}",
-                At(since),
-                Span(UNREADY_TIME)
-            ),
+            Some(since) => format!("not Ready since {}; it must have been for {}", At(since), Span(needed)),
             None => format!(
                 "not Ready, nobody knows since when; it must have been for {}",
-                Span(UNREADY_TIME)
+                Span(needed)
             ),
         };
-        facts.compare(|| Span(unready).to_string(), || Span(UNREADY_TIME).to_string());
+        facts.compare(|| Span(unready).to_string(), || Span(needed).to_string());
         facts.say(message);
-        (unready < UNREADY_TIME && !self.ignore_timers).then(|| Kept::new(KeepReason::NotUnreadyLongEnough, message()))
+        (unready < needed && !self.ignore_timers).then(|| Kept::new(KeepReason::NotUnreadyLongEnough, message()))
     }
 
     fn unready_enabled(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
@@ -415,10 +407,15 @@ impl<'a> Rules<'a> {
     }
 
     fn cluster_health(&self, _: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
-        let Health { unready, all } = self.health;
+        let Health {
+            unready,
+            all,
+            ok,
+            percent,
+        } = self.health;
         facts.compare(
             || format!("{unready} of {all} nodes"),
-            || format!("{UNREADY_NODES} nodes or {UNREADY_PERCENT}%"),
+            || format!("{ok} nodes or {percent}%"),
         );
         facts.say(|| self.health.text());
         self.health.is_sick().then(|| self.health.kept())
@@ -479,6 +476,24 @@ impl<'a> Rules<'a> {
         })
     }
 
+    fn node_age(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
+        let (_, group) = on.group(facts)?;
+        let least = group
+            .scale_down
+            .min_node_age
+            .unwrap_or(self.snapshot.settings.min_node_age);
+        let created = on.node.created_at;
+        // An age that nobody knows is enough only where none is asked for.
+        let age = created.map_or(SignedDuration::ZERO, |created| self.now.duration_since(created));
+        let message = || match created {
+            Some(created) => format!("created at {}; it must be {} old", At(created), Span(least)),
+            None => format!("nobody knows when it was created; it must be {} old", Span(least)),
+        };
+        facts.compare(|| Span(age).to_string(), || Span(least).to_string());
+        facts.say(message);
+        (least.is_positive() && age < least).then(|| Kept::new(KeepReason::NodeTooYoung, message()))
+    }
+
     fn unneeded_time(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
         let (_, group) = on.group(facts)?;
         let window = group.scale_down.stabilization_window;
@@ -519,14 +534,24 @@ impl<'a> Rules<'a> {
         let of_group = group
             .last_scale_down_failure
             .map(|failed| (failed, group.scale_down_failures));
-        self.recently_failed(of_node, "its removal", facts)
-            .or_else(|| self.recently_failed(of_group, "the removal of a node of its group", facts))
+        let first = group
+            .scale_down
+            .delay_after_failure
+            .unwrap_or(self.snapshot.settings.delay_after_failure);
+        self.recently_failed(of_node, first, "its removal", facts)
+            .or_else(|| self.recently_failed(of_group, first, "the removal of a node of its group", facts))
     }
 
     /// Whether the delay after the last of so many failures is not over yet.
-    fn recently_failed(&self, failed: Option<(Timestamp, u32)>, what: &str, facts: &mut Facts) -> Option<Kept> {
+    fn recently_failed(
+        &self,
+        failed: Option<(Timestamp, u32)>,
+        first: SignedDuration,
+        what: &str,
+        facts: &mut Facts,
+    ) -> Option<Kept> {
         let (at, failures) = failed?;
-        let (elapsed, delay) = (self.now.duration_since(at), delay_after_failures(failures));
+        let (elapsed, delay) = (self.now.duration_since(at), delay_after_failures(first, failures));
         let message = || format!("{what} failed at {}, the delay is {}", At(at), Span(delay));
         facts.compare(|| Span(elapsed).to_string(), || Span(delay).to_string());
         facts.say(message);
@@ -572,13 +597,15 @@ impl Health {
         Self {
             unready: snapshot.nodes.iter().filter(|node| !node.is_ready()).count(),
             all: snapshot.nodes.len(),
+            ok: snapshot.settings.ok_unready_count,
+            percent: snapshot.settings.max_unready_percent,
         }
     }
 
     /// Whether so much is not Ready that the fault is not with the nodes.
     fn is_sick(self) -> bool {
-        let Self { unready, all } = self;
-        UNREADY_NODES < unready && all.saturating_mul(UNREADY_PERCENT) < unready.saturating_mul(100)
+        let too_many = (self.ok as usize) < self.unready;
+        too_many && self.all.saturating_mul(self.percent as usize) < self.unready.saturating_mul(100)
     }
 
     fn kept(self) -> Kept {
@@ -586,10 +613,13 @@ impl Health {
     }
 
     fn text(self) -> String {
-        let Self { unready, all } = self;
-        format!(
-            "{unready} of {all} nodes of the cluster are not Ready; more than {UNREADY_NODES} and {UNREADY_PERCENT}% are too many"
-        )
+        let Self {
+            unready,
+            all,
+            ok,
+            percent,
+        } = self;
+        format!("{unready} of {all} nodes of the cluster are not Ready; more than {ok} and {percent}% are too many")
     }
 }
 

@@ -1,14 +1,14 @@
 //! The rules about the node itself: every row of the table, and their order.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::testing::{Cluster, ago};
 
-fn unready(seconds: i64) -> serde_json::Value {
+fn unready(seconds: i64) -> Value {
     json!({"status": {"conditions": [{"type": "Ready", "status": "Unknown", "lastTransitionTime": ago(seconds)}]}})
 }
 
-fn annotated(key: &str, value: &str) -> serde_json::Value {
+fn annotated(key: &str, value: &str) -> Value {
     json!({"metadata": {"annotations": {key: value}}})
 }
 
@@ -312,6 +312,79 @@ fn a_node_must_have_been_unneeded_for_strictly_longer_than_the_window() {
 }
 
 #[test]
+fn numbers_of_the_rules_are_settings_of_the_cluster_and_of_the_group() {
+    let verdict = |settings: Value, policy: Value, node: Value, machine: Value| {
+        let run = Cluster::new()
+            .with_timers()
+            .settings(settings)
+            .group("workers", json!({"spec": {"scaleDownPolicy": policy}}))
+            .node("n1", node)
+            .machine("n1", machine)
+            .run();
+        run.verdict("n1")
+    };
+    let (none, young) = (json!({}), json!({"metadata": {"creationTimestamp": ago(100)}}));
+    let unready = json!({"status": {"conditions": [{
+        "type": "Ready", "status": "Unknown", "lastTransitionTime": ago(100),
+    }]}});
+    let failed = json!({"unneededSince": ago(3600), "removal": {"phase": "Failed", "failedAt": ago(100)}});
+    let none_failed = json!({"unneededSince": ago(3600)});
+    for (global, of_group, node, machine, reason) in [
+        (
+            "minNodeAgeSeconds",
+            "minNodeAgeSeconds",
+            &young,
+            &none_failed,
+            "NodeTooYoung",
+        ),
+        (
+            "scaleDownUnreadyTimeSeconds",
+            "unreadyTimeSeconds",
+            &unready,
+            &none_failed,
+            "NotUnreadyLongEnough",
+        ),
+        (
+            "scaleDownDelayAfterFailureSeconds",
+            "delayAfterFailureSeconds",
+            &none,
+            &failed,
+            "RecentlyFailed",
+        ),
+    ] {
+        for (of_cluster, own, expected) in [
+            (101, None, reason),
+            (100, None, "Remove"),
+            (100, Some(101), reason),
+            (101, Some(100), "Remove"),
+        ] {
+            let policy = own.map_or(json!({}), |own| json!({ (of_group): own }));
+            let found = verdict(json!({ (global): of_cluster }), policy, node.clone(), machine.clone());
+            assert_eq!(found, expected, "{global} {of_cluster}, {of_group} {own:?}");
+        }
+    }
+}
+
+#[test]
+fn the_health_gate_is_a_setting() {
+    let verdict = |settings: Value| {
+        let mut cluster = Cluster::new().settings(settings).node("n1", json!({}));
+        for index in 0..2 {
+            let unready = json!({"status": {"conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": ago(60)}]}});
+            cluster = cluster.node(&format!("u{index}"), unready);
+        }
+        cluster.run().verdict("n1")
+    };
+    assert_eq!(verdict(json!({})), "Remove");
+    assert_eq!(verdict(json!({"okTotalUnreadyCount": 1})), "ClusterUnhealthy");
+    assert_eq!(verdict(json!({"okTotalUnreadyCount": 2})), "Remove");
+    assert_eq!(
+        verdict(json!({"okTotalUnreadyCount": 1, "maxTotalUnreadyPercentage": 67})),
+        "Remove"
+    );
+}
+
+#[test]
 fn cooldown_and_delay_after_a_failure() {
     let cluster = |grown: i64, failed: i64| {
         let group = json!({"status": {"lastScaleUpTime": ago(grown)}});
@@ -339,7 +412,7 @@ fn cooldown_and_delay_after_a_failure() {
 
 #[test]
 fn the_delay_after_a_failure_grows_for_the_node_and_for_its_group() {
-    let cluster = |of_node: &serde_json::Value, of_group: &serde_json::Value| {
+    let cluster = |of_node: &Value, of_group: &Value| {
         Cluster::new()
             .with_timers()
             .group("workers", json!({"status": of_group}))
@@ -484,7 +557,7 @@ fn an_opt_out_may_be_on_the_vpsienode_or_the_group() {
 
 #[test]
 fn hours_of_a_node_without_a_zone_are_in_the_zone_of_its_group() {
-    let cluster = |group: serde_json::Value, node: serde_json::Value| {
+    let cluster = |group: Value, node: Value| {
         let annotations = |patch| json!({"metadata": {"annotations": patch}});
         Cluster::new()
             .group("workers", annotations(group))

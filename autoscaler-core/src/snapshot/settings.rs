@@ -13,6 +13,18 @@ pub struct Settings {
     pub expanders: Vec<Expander>,
     /// Whether nodes that are not Ready may be removed.
     pub scale_down_unready_enabled: bool,
+    /// How long a node must not have been Ready before it is removed for that.
+    pub unready_time: SignedDuration,
+    /// How long a node, and its group, is left alone after the first failed removal.
+    pub delay_after_failure: SignedDuration,
+    /// How old a node must be before it is removed.
+    pub min_node_age: SignedDuration,
+    /// So many nodes of the cluster may be unready before nothing is removed any more; see also
+    /// [`Self::max_unready_percent`].
+    pub ok_unready_count: u32,
+    /// So large a share of the cluster's nodes may be unready, in percent, before nothing is removed any more. Removals
+    /// stop when both are exceeded.
+    pub max_unready_percent: u32,
     /// Whether DaemonSet pods leave both sides of the utilization.
     pub ignore_daemon_sets_utilization: bool,
     /// Whether mirror pods leave both sides of the utilization.
@@ -79,6 +91,12 @@ pub struct ScaleDownPolicy {
     pub drain_budget: Option<BudgetSize>,
     /// Most empty removals at one time within this group.
     pub empty_budget: Option<u32>,
+    /// In place of [`Settings::min_node_age`].
+    pub min_node_age: Option<SignedDuration>,
+    /// In place of [`Settings::unready_time`].
+    pub unready_time: Option<SignedDuration>,
+    /// In place of [`Settings::delay_after_failure`].
+    pub delay_after_failure: Option<SignedDuration>,
 }
 
 /// A number of nodes, or a share of them.
@@ -99,6 +117,11 @@ impl Default for Settings {
             max_cluster_workers: None,
             expanders: vec![Expander::Price, Expander::LeastWaste],
             scale_down_unready_enabled: true,
+            unready_time: SignedDuration::from_mins(20),
+            delay_after_failure: SignedDuration::from_mins(3),
+            min_node_age: SignedDuration::ZERO,
+            ok_unready_count: 3,
+            max_unready_percent: 45,
             ignore_daemon_sets_utilization: false,
             ignore_mirror_pods_utilization: false,
             unschedulable_pod_grace: SignedDuration::ZERO,
@@ -132,6 +155,9 @@ impl Default for ScaleDownPolicy {
             drain_timeout: SignedDuration::from_secs(900),
             drain_budget: None,
             empty_budget: None,
+            min_node_age: None,
+            unready_time: None,
+            delay_after_failure: None,
         }
     }
 }

@@ -477,9 +477,13 @@ pub(super) fn deadlines(
         deadlines.initialize = seconds(timeouts.initialize_seconds);
         deadlines.drain = seconds(timeouts.drain_seconds);
         deadlines.delete = seconds(timeouts.delete_seconds);
+        deadlines.detach = seconds(timeouts.detach_seconds);
+        deadlines.unready = seconds(tick.config.scale_down_unready_time_seconds);
     }
     if let Some(group) = group {
-        deadlines.drain = seconds(group.spec.scale_down_policy.drain_timeout_seconds);
+        let policy = &group.spec.scale_down_policy;
+        deadlines.drain = seconds(policy.drain_timeout_seconds);
+        deadlines.unready = policy.unready_time_seconds.map_or(deadlines.unready, seconds);
     }
     deadlines
 }

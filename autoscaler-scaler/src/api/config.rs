@@ -193,6 +193,21 @@ pub struct GlobalSettings {
     pub expander: String,
     /// Whether nodes that have not been Ready for a long time are removed.
     pub scale_down_unready_enabled: bool,
+    /// Seconds that a node must not have been Ready before it is removed for that.
+    #[schemars(range(min = 0, max = schema::MAX_SECONDS))]
+    pub scale_down_unready_time_seconds: i32,
+    /// Seconds that a node and its group are left alone after a failed removal; twice as long after each further one, an hour at the most.
+    #[schemars(range(min = 0, max = schema::MAX_SECONDS))]
+    pub scale_down_delay_after_failure_seconds: i32,
+    /// Seconds after the creation of a Node in which it is not removed.
+    #[schemars(range(min = 0, max = schema::MAX_SECONDS))]
+    pub min_node_age_seconds: i32,
+    /// Nodes of the cluster that may be unready before nothing is removed any more; maxTotalUnreadyPercentage must be exceeded too.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub ok_total_unready_count: i32,
+    /// Percentage of the nodes of the cluster that may be unready before nothing is removed any more; okTotalUnreadyCount must be exceeded too.
+    #[schemars(range(min = 0, max = 100))]
+    pub max_total_unready_percentage: i32,
     /// Whether the pods of DaemonSets are left out when the use of a node is computed.
     pub ignore_daemon_sets_utilization: bool,
     /// Whether mirror pods are left out when the use of a node is computed.
@@ -224,6 +239,11 @@ impl Default for GlobalSettings {
             pod_eviction_timeout_seconds: 120,
             expander: "price,least-waste".to_owned(),
             scale_down_unready_enabled: true,
+            scale_down_unready_time_seconds: 1200,
+            scale_down_delay_after_failure_seconds: 180,
+            min_node_age_seconds: 0,
+            ok_total_unready_count: 3,
+            max_total_unready_percentage: 45,
             ignore_daemon_sets_utilization: false,
             ignore_mirror_pods_utilization: false,
             orphan_policy: OrphanPolicy::Report,
@@ -283,6 +303,9 @@ pub struct PhaseTimeouts {
     /// From the delete call until the provider no longer lists the server.
     #[schemars(range(min = 1, max = schema::MAX_SECONDS))]
     pub delete_seconds: i32,
+    /// From the drained node until its server is deleted even though volumes are still attached to it.
+    #[schemars(range(min = 0, max = schema::MAX_SECONDS))]
+    pub detach_seconds: i32,
 }
 
 impl Default for PhaseTimeouts {
@@ -293,6 +316,7 @@ impl Default for PhaseTimeouts {
             initialize_seconds: 1200,
             drain_seconds: 900,
             delete_seconds: 600,
+            detach_seconds: 360,
         }
     }
 }

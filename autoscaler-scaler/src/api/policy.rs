@@ -69,6 +69,18 @@ pub struct ScaleDownPolicy {
     pub drain_timeout_seconds: i32,
     /// Whether pods that their disruption budgets protect are deleted when the drain times out. Default: roll back.
     pub force_drain: bool,
+    /// Seconds after the creation of a Node in which it is not removed; absent: as in the global settings.
+    #[schemars(range(min = 0, max = schema::MAX_SECONDS))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_node_age_seconds: Option<i32>,
+    /// Seconds that a node must not have been Ready before it is removed for that; absent: as in the global settings.
+    #[schemars(range(min = 0, max = schema::MAX_SECONDS))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unready_time_seconds: Option<i32>,
+    /// Seconds that a node and the group are left alone after a failed removal; absent: as in the global settings.
+    #[schemars(range(min = 0, max = schema::MAX_SECONDS))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay_after_failure_seconds: Option<i32>,
     /// How many nodes of the group may be in removal at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budgets: Option<RemovalBudgets>,
@@ -84,6 +96,9 @@ impl Default for ScaleDownPolicy {
             cooldown_seconds: 600,
             drain_timeout_seconds: 900,
             force_drain: false,
+            min_node_age_seconds: None,
+            unready_time_seconds: None,
+            delay_after_failure_seconds: None,
             budgets: None,
         }
     }

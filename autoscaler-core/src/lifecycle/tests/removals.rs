@@ -111,11 +111,13 @@ fn failures_in_a_row_are_counted_and_forgotten_after_three_hours() {
         };
         record.removal = Some(removal);
     }
-    let minutes: Vec<i64> = (0..9)
-        .map(|failures| delay_after_failures(failures).as_mins())
-        .collect();
-    assert_eq!(minutes, [3, 3, 6, 12, 24, 48, 60, 60, 60]);
-    assert_eq!(delay_after_failures(u32::MAX).as_mins(), 60);
+    let minutes = |first, failures| delay_after_failures(SignedDuration::from_mins(first), failures).as_mins();
+    let after_three: Vec<i64> = (0..9).map(|failures| minutes(3, failures)).collect();
+    assert_eq!(after_three, [3, 3, 6, 12, 24, 48, 60, 60, 60]);
+    assert_eq!(
+        (minutes(3, u32::MAX), minutes(90, u32::MAX), minutes(0, 7)),
+        (60, 90, 0)
+    );
 }
 
 #[test]
