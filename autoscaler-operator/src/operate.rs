@@ -15,7 +15,6 @@ use autoscaler_scaler::{
     events::Events,
     index::Index,
     lease::{LeaseKeeper, LeaseSettings},
-    pods::PodEvents,
     run::{Clock, Loop, LoopSettings, Observer, Progress},
     utilization::{Reading, Sampler, SamplerReport, SamplerSettings},
     watch::{WatchReport, Watches},
@@ -244,7 +243,7 @@ async fn run_loop(
         clients.clone(),
         provider,
         actuator,
-        PodEvents::new(events),
+        events,
         loop_settings,
     )
     .run(stop)

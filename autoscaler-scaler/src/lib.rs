@@ -14,6 +14,8 @@ pub mod embedded;
 pub mod events;
 pub mod index;
 pub mod lease;
+mod news;
+pub mod nodes;
 pub mod pods;
 pub mod run;
 pub mod status;

@@ -7,25 +7,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    time::Duration,
 };
 
 use autoscaler_core::{
     plan::{Plan, PodReason, PodReport, PodVerdict},
-    snapshot::{GroupId, MachinePhase, Snapshot, Uid},
+    snapshot::{GroupId, MachinePhase, Pod, Snapshot, Uid},
 };
-use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use crate::{
     events::{Events, NOTE_LIMIT},
-    index::Key,
+    news::{News, Teller, Told, hash},
 };
-
-/// Events that are written with one decision at the most.
-const EVENTS_PER_DECISION: usize = 50;
 
 /// Events that wait for later decisions at the most.
 const BACKLOG: usize = 1000;
@@ -42,12 +36,6 @@ const REPEAT_AFTER: SignedDuration = SignedDuration::from_mins(10);
 /// How long news of the same kind about the same pod are not told, even if something about them is different.
 const UPDATE_AFTER: SignedDuration = SignedDuration::from_mins(1);
 
-/// Events that are written at the same time.
-const CONCURRENCY: usize = 8;
-
-/// How long all events of a decision may take together. Nothing waits for events longer than that.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Groups that a summary names for each reason.
 const NAMED_GROUPS: usize = 3;
 
@@ -57,29 +45,9 @@ const MESSAGES: usize = 3;
 /// Writes events on pending pods and remembers what was told.
 #[derive(Debug)]
 pub struct PodEvents {
-    events: Events,
-    /// By uid of the pod.
-    told: BTreeMap<Uid, Told>,
+    teller: Teller,
     /// What there was no room for.
     backlog: Vec<News>,
-}
-
-/// What was told last about a pod.
-#[derive(Clone, Copy, Debug)]
-struct Told {
-    reason: &'static str,
-    /// Hash of the note.
-    note: u64,
-    at: Timestamp,
-}
-
-/// An event to be written.
-#[derive(Debug)]
-struct News {
-    key: Key,
-    uid: Uid,
-    told: Told,
-    note: String,
 }
 
 // === impl PodEvents ===
@@ -89,15 +57,14 @@ impl PodEvents {
     #[must_use]
     pub const fn new(events: Events) -> Self {
         Self {
-            events,
-            told: BTreeMap::new(),
+            teller: Teller::new(events, "ScaleUp"),
             backlog: Vec::new(),
         }
     }
 
     /// Tells what is new about the pending pods of a plan.
     pub async fn report(&mut self, snapshot: &Snapshot, plan: &Plan, now: Timestamp) {
-        let mut still_pending = BTreeMap::new();
+        let mut still_pending = Vec::with_capacity(plan.pods.len());
         // What waited comes first. A pod that got its node meanwhile may still hear why; one that is gone does not.
         let mut news: Vec<News> = std::mem::take(&mut self.backlog);
         let mut waiting: BTreeSet<Uid> = news.iter().map(|news| news.uid.clone()).collect();
@@ -111,53 +78,28 @@ impl PodEvents {
         for report in &plan.pods {
             let pod = snapshot.pod(report.pod);
             let uid = &pod.uid;
-            let last = self.told.get(uid).copied();
-            still_pending.extend(last.map(|last| (uid.clone(), last)));
+            let last = self.teller.last(uid);
+            still_pending.extend(last.map(|_| uid.clone()));
             let Some((reason, note)) = notes.of(report).filter(|_| !waiting.contains(uid)) else {
                 continue;
             };
             let told = Told {
                 reason,
-                note: hash(&note),
+                said: hash(&note),
                 at: now,
             };
-            if last.is_none_or(|last| told.is_due_after(last)) {
-                let key = (snapshot.text(pod.namespace).to_owned(), pod.name.to_string());
-                let uid = uid.clone();
-                news.push(News { key, uid, told, note });
+            if last.is_none_or(|last| is_due(told, last)) {
+                news.push(News {
+                    uid: uid.clone(),
+                    regarding: regarding(snapshot, pod),
+                    told,
+                    note,
+                });
             }
         }
-        self.told = still_pending;
-        let later = news.split_off(news.len().min(EVENTS_PER_DECISION));
-        let unwritten = self.write(news).await;
-        self.put_off(unwritten.into_iter().chain(later).collect());
-    }
-
-    /// Writes events, several at a time, and returns those that there was no time for.
-    async fn write(&mut self, news: Vec<News>) -> Vec<News> {
-        let mut open: Vec<Option<News>> = news.into_iter().map(Some).collect();
-        let events = &self.events;
-        let writes = open.iter().enumerate().filter_map(|(index, news)| {
-            let news = news.as_ref()?;
-            let (regarding, reason, note) = (news.regarding(), news.told.reason, news.note.clone());
-            Some(async move {
-                events.normal_anew(&regarding, "ScaleUp", reason, note).await;
-                index
-            })
-        });
-        let mut written = Vec::new();
-        let mut writes = futures::stream::iter(writes.collect::<Vec<_>>()).buffer_unordered(CONCURRENCY);
-        let deadline = tokio::time::Instant::now() + TIMEOUT;
-        while let Ok(Some(index)) = tokio::time::timeout_at(deadline, writes.next()).await {
-            written.push(index);
-        }
-        drop(writes);
-        for index in written {
-            if let Some(News { uid, told, .. }) = open.get_mut(index).and_then(Option::take) {
-                self.told.insert(uid, told);
-            }
-        }
-        open.into_iter().flatten().collect()
+        self.teller.retain(still_pending);
+        let unwritten = self.teller.tell(news).await;
+        self.put_off(unwritten);
     }
 
     /// Keeps what the next decision would not find out again by itself: that nodes are created for a pod. Why there are
@@ -178,38 +120,30 @@ impl PodEvents {
     }
 }
 
-// === impl News ===
-
-impl News {
-    fn regarding(&self) -> ObjectReference {
-        let (namespace, name) = self.key.clone();
-        ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Pod".to_owned()),
-            namespace: Some(namespace),
-            name: Some(name),
-            uid: Some(self.uid.to_string()),
-            ..ObjectReference::default()
-        }
+/// A Pod as events refer to it.
+fn regarding(snapshot: &Snapshot, pod: &Pod) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        namespace: Some(snapshot.text(pod.namespace).to_owned()),
+        name: Some(pod.name.to_string()),
+        uid: Some(pod.uid.to_string()),
+        ..ObjectReference::default()
     }
 }
 
-// === impl Told ===
-
-impl Told {
-    /// Whether this is worth an event after the last one.
-    fn is_due_after(&self, last: Self) -> bool {
-        let passed = self.at.duration_since(last.at);
-        if self.reason != last.reason {
-            return true;
-        }
-        let wait = if self.note == last.note {
-            REPEAT_AFTER
-        } else {
-            UPDATE_AFTER
-        };
-        wait <= passed
+/// Whether this is worth an event after the last one.
+fn is_due(told: Told, last: Told) -> bool {
+    let passed = told.at.duration_since(last.at);
+    if told.reason != last.reason {
+        return true;
     }
+    let wait = if told.said == last.said {
+        REPEAT_AFTER
+    } else {
+        UPDATE_AFTER
+    };
+    wait <= passed
 }
 
 /// Makes the notes of one plan. What many pods share is made once.
@@ -345,12 +279,6 @@ fn listed(texts: impl Iterator<Item = String>, count: usize, limit: usize, separ
         let _ = write!(text, "{separator}{} more", count - limit);
     }
     text
-}
-
-fn hash(note: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    note.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]
@@ -517,9 +445,9 @@ mod tests {
 
     #[test]
     fn the_same_news_are_repeated_after_a_while_and_other_news_sooner() {
-        let told = |reason, note, minutes| Told {
+        let told = |reason, said, minutes| Told {
             reason,
-            note,
+            said,
             at: NOW.parse::<Timestamp>().unwrap() + SignedDuration::from_mins(minutes),
         };
         let last = told(NOT_TRIGGERED, 1, 0);
@@ -530,7 +458,7 @@ mod tests {
             (told(NOT_TRIGGERED, 2, 1), true),
             (told(TRIGGERED, 1, 0), true),
         ] {
-            assert_eq!(next.is_due_after(last), due, "{next:?}");
+            assert_eq!(is_due(next, last), due, "{next:?}");
         }
     }
 }

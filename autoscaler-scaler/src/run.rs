@@ -19,9 +19,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     actuate::{Actuator, TickReport},
     clients::Clients,
+    events::Events,
     index::{Index, Reading},
+    nodes::NodeEvents,
     pods::PodEvents,
-    status,
+    status::Decisions,
 };
 
 /// Tells the time. The demo's runs faster, and that of tests stands still.
@@ -85,6 +87,8 @@ pub struct Loop {
     provider: Arc<dyn CloudProvider>,
     actuator: Actuator,
     pod_events: PodEvents,
+    node_events: NodeEvents,
+    decisions: Decisions,
     settings: LoopSettings,
     offerings_read_at: Option<Instant>,
     /// What was wrong with the objects of the last decision.
@@ -101,7 +105,7 @@ impl Loop {
         clients: Clients,
         provider: Arc<dyn CloudProvider>,
         actuator: Actuator,
-        pod_events: PodEvents,
+        events: Events,
         settings: LoopSettings,
     ) -> Self {
         Self {
@@ -109,7 +113,9 @@ impl Loop {
             clients,
             provider,
             actuator,
-            pod_events,
+            pod_events: PodEvents::new(events.clone()),
+            node_events: NodeEvents::new(events),
+            decisions: Decisions::default(),
             settings,
             offerings_read_at: None,
             problems: Vec::new(),
@@ -208,14 +214,17 @@ impl Loop {
                 self.actuator.begin_removals(&cluster, &snapshot, &plan, now).await,
             ),
             (
-                "record since when nodes are unneeded",
-                status::record_unneeded(&self.clients.write, &self.index, &cluster, &snapshot, &plan).await,
+                "record what is decided about nodes",
+                self.decisions
+                    .record(&self.clients.write, &self.index, &cluster, &snapshot, &plan)
+                    .await,
             ),
         ] {
             if let Err(error) = result {
                 self.problem(operation, error.to_string());
             }
         }
+        self.node_events.report(&cluster, &snapshot, &plan, now).await;
         !plan.is_empty()
     }
 

@@ -590,6 +590,7 @@ const VPSIE_NODE_FIELDS: &str = r#"
     status.create.offering string; status.create.requestedAt string; status.createdAt string;
     status.deletedAt string; status.hostname string; status.joinedAt string;
     status.lastDecision object; status.lastDecision.message string;
+    status.lastDecision.pod string; status.lastDecision.podReason string;
     status.lastDecision.reason string; status.lastDecision.verdict string;
     status.lastError string; status.nodeName string; status.observedGeneration integer;
     status.phase string; status.phaseSince string; status.provisionedAt string;

@@ -274,7 +274,7 @@ async fn update(
 }
 
 /// A Node as events refer to it.
-pub(super) fn reference(node: &Node) -> ObjectReference {
+pub(crate) fn reference(node: &Node) -> ObjectReference {
     ObjectReference {
         api_version: Some("v1".to_owned()),
         kind: Some("Node".to_owned()),

@@ -48,6 +48,7 @@ use crate::{
     index::{Cluster, Index, Key},
 };
 
+pub(crate) use self::join::reference as node_reference;
 use self::{drain::Attempts, observe::Sight, vms::Vms};
 
 /// VPSieNodes that are carried on at the same time, and creates at the same time when nothing else is set.
