@@ -6,6 +6,8 @@
 //! here; the shape of the output is in [`document`].
 
 pub mod document;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

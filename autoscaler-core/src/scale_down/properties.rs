@@ -4,6 +4,7 @@
 //! planner. [`check`](crate::check), which the operator asks before every execution, has to agree.
 
 mod cases;
+mod explanation;
 
 use std::collections::{BTreeMap, BTreeSet};
 

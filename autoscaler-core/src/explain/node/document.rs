@@ -144,14 +144,14 @@ impl<'a> NodeEntry<'a> {
         let (group, reason) = (group.unwrap_or_default(), reason.unwrap_or_default());
         writeln!(f, "{node}{group}: {verdict}{reason}: {message}")?;
         let refused = explanation.rules.iter().filter(|rule| !rule.passed).count();
+        let says = if refused == 1 { "says" } else { "say" };
         writeln!(
             f,
-            "  rules: {refused} of {} {} no",
-            counted(explanation.rules.len(), "rule"),
-            if refused == 1 { "says" } else { "say" }
+            "  {refused} of {} {says} no",
+            counted(explanation.rules.len(), "rule")
         )?;
         for rule in &explanation.rules {
-            let mark = if rule.passed { "yes" } else { "NO " };
+            let mark = if rule.passed { "ok" } else { "NO" };
             writeln!(f, "    {mark} {}: {}", rule.rule, rule.message)?;
         }
         let count = |outcome| self.pods.iter().filter(|entry| entry.pod.outcome == outcome).count();
@@ -210,12 +210,14 @@ impl PodEntry<'_> {
                 pod_disruption_budget: budget,
                 disruptions_allowed,
                 in_progress,
-                headroom,
                 pods_on_node,
+                ..
             } = BudgetEntry::new(snapshot, standing);
+            let allowed = counted(disruptions_allowed as usize, "disruption");
+            let are = if pods_on_node == 1 { "is" } else { "are" };
             writeln!(
                 f,
-                "      PodDisruptionBudget {budget}: allows {disruptions_allowed}, of which {headroom} beside the {in_progress} that removals in progress need; {pods_on_node} of its pods are on this node"
+                "      PodDisruptionBudget {budget}: allows {allowed}, removals in progress need {in_progress}, and {pods_on_node} of its pods {are} on this node"
             )?;
         }
         if 0 < pod.destinations_left_out {
