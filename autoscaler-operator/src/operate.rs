@@ -238,16 +238,9 @@ async fn run_loop(
         clock: settings.clock,
         observer,
     };
-    Loop::new(
-        index,
-        clients.clone(),
-        provider,
-        actuator,
-        events,
-        loop_settings,
-    )
-    .run(stop)
-    .await;
+    Loop::new(index, clients.clone(), provider, actuator, events, loop_settings)
+        .run(stop)
+        .await;
 }
 
 /// Tells the explainer, with the first decision, what decisions are made from.

@@ -6,10 +6,12 @@
     reason = "a helper of a test fails by panicking"
 )]
 
+#[path = "explain/dump.rs"]
+mod dump;
+
 use std::{
-    io::Write,
     net::{Ipv4Addr, SocketAddr},
-    process::{Command, Output, Stdio},
+    process::{Command, Output},
     sync::Arc,
     time::Duration,
 };
@@ -40,85 +42,7 @@ use vpsie_client::{
     mock::{MockConfig, MockVpsie},
 };
 
-const NOW: &str = "2026-01-01T12:00:00Z";
-
-/// Offerings of 1 and 4 cores, and one that is not for sale.
-const OFFERINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/explain/offerings.json");
-
-/// A cluster on standard input.
-#[derive(Default)]
-struct Dump {
-    yaml: String,
-}
-
-impl Dump {
-    fn with(mut self, document: &str) -> Self {
-        self.yaml.push_str("---\n");
-        self.yaml.push_str(document);
-        self.yaml.push('\n');
-        self
-    }
-
-    /// A Ready node with 4 cores; `spec` and `labels` are YAML in braces.
-    fn node(self, name: &str, labels: &str, spec: &str) -> Self {
-        self.with(&format!(
-            "apiVersion: v1\nkind: Node\nmetadata: {{name: {name}, labels: {{kubernetes.io/hostname: {name}, {labels}}}}}\nspec: {{{spec}}}\nstatus:\n  allocatable: {{cpu: \"4\", memory: 8Gi, pods: \"110\"}}\n  conditions: [{{type: Ready, status: \"True\"}}]"
-        ))
-    }
-
-    /// A pod `shop/NAME` that requests CPU; `spec` is the rest of its spec, `status` its status, YAML in braces.
-    fn pod(self, name: &str, cpu: &str, spec: &str, status: &str) -> Self {
-        self.with(&format!(
-            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: shop, labels: {{app: {name}}}}}\nspec: {{containers: [{{name: c, resources: {{requests: {{cpu: {cpu}}}}}}}], {spec}}}\nstatus: {{{status}}}"
-        ))
-    }
-
-    /// A managed NodeGroup `shop/NAME` of one offering.
-    fn group(self, name: &str, max: u32, offerings: &str, spec: &str) -> Self {
-        self.with(&format!(
-            "apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: NodeGroup\nmetadata: {{name: {name}, namespace: shop, labels: {{autoscaler.vpsie.com/managed: \"true\"}}}}\nspec: {{minNodes: 0, maxNodes: {max}, datacenterID: dc-{name}, offeringIDs: [{offerings}], {spec}}}"
-        ))
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_vpsie-autoscaler"))
-            .args(["explain", "pod"])
-            .args(args)
-            .args(["-f", "-", "--now", NOW, "--offerings", OFFERINGS])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(self.yaml.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        let output = self.run(&[args, &["-o", "json"]].concat());
-        assert_eq!(
-            output.status.code(),
-            Some(0),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    fn text(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// The message of a command that refuses its input.
-    fn refused(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        assert_eq!(output.status.code(), Some(2), "{output:?}");
-        assert!(output.stdout.is_empty());
-        String::from_utf8(output.stderr).unwrap()
-    }
-}
+use self::dump::{Dump, NOW};
 
 /// The answers of one pod: places with the reason against each, or `fits`.
 fn answers(explanation: &Value, pod: &str, list: &str) -> Vec<(String, String)> {
@@ -162,7 +86,7 @@ const PENDING: &str = "phase: Pending";
 
 #[test]
 fn the_object_is_the_documented_one() {
-    let explanation = Dump::default()
+    let explanation = Dump::of("pod")
         .node("n1", "", "")
         .node("n2", "", "")
         .pod("busy", "3900m", "nodeName: n2", RUNNING)
@@ -187,7 +111,7 @@ fn the_object_is_the_documented_one() {
 
 #[test]
 fn without_names_every_pod_without_a_node_that_has_not_ended_is_explained() {
-    let dump = Dump::default()
+    let dump = Dump::of("pod")
         .node("n1", "", "")
         .pod("z", "1", "", PENDING)
         .pod("gated", "1", "schedulingGates: [{name: quota}]", PENDING)
@@ -208,12 +132,12 @@ fn without_names_every_pod_without_a_node_that_has_not_ended_is_explained() {
         ["shop/z", "shop/ended"],
         "in the order of the arguments, each once"
     );
-    assert_eq!(Dump::default().node("n1", "", "").text(&[]), "No pod is pending.\n");
+    assert_eq!(Dump::of("pod").node("n1", "", "").text(&[]), "No pod is pending.\n");
 }
 
 #[test]
 fn every_node_answers_also_cordoned_and_unready_ones() {
-    let explanation = Dump::default()
+    let explanation = Dump::of("pod")
         .node("n3", "", "unschedulable: true")
         .node("n1", "", "")
         .node("n2", "", "taints: [{key: node.kubernetes.io/not-ready, effect: NoSchedule}]")
@@ -229,7 +153,7 @@ fn every_node_answers_also_cordoned_and_unready_ones() {
 
 #[test]
 fn a_bound_pod_is_judged_as_if_pending_with_its_own_use_taken_off() {
-    let dump = Dump::default()
+    let dump = Dump::of("pod")
         .node("n1", "", "")
         .node("n2", "", "")
         .node("n3", "", "unschedulable: true")
@@ -264,7 +188,7 @@ fn a_bound_pod_is_judged_as_if_pending_with_its_own_use_taken_off() {
 fn one_bound_pod_does_not_change_what_the_next_sees() {
     let spread = "topologySpreadConstraints: [{maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: web}}}]";
     let anti = "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: web}}}]}}";
-    let dump = Dump::default()
+    let dump = Dump::of("pod")
         .node("n1", "", "")
         .node("n2", "", "")
         .pod("web", "100m", &format!("nodeName: n1, {spread}"), RUNNING)
@@ -282,7 +206,7 @@ fn one_bound_pod_does_not_change_what_the_next_sees() {
 
 #[test]
 fn a_pod_bound_to_an_unknown_node_fits_no_node() {
-    let explanation = Dump::default()
+    let explanation = Dump::of("pod")
         .node("n1", "", "")
         .node("n2", "", "unschedulable: true")
         .pod("lost", "100m", "nodeName: gone", RUNNING)
@@ -295,7 +219,7 @@ fn a_pod_bound_to_an_unknown_node_fits_no_node() {
 
 #[test]
 fn a_pod_that_has_ended_holds_nothing_that_could_be_taken_off() {
-    let explanation = Dump::default()
+    let explanation = Dump::of("pod")
         .node("n1", "", "")
         .pod("busy", "3", "nodeName: n1", RUNNING)
         .pod("ended", "2", "nodeName: n1", "phase: Succeeded")
@@ -308,7 +232,7 @@ fn a_pod_that_has_ended_holds_nothing_that_could_be_taken_off() {
 
 #[test]
 fn a_nominated_pod_keeps_its_room_against_pods_of_its_own_or_a_lower_priority() {
-    let dump = Dump::default()
+    let dump = Dump::of("pod")
         .node("n1", "", "")
         .pod("nominee", "3", "priority: 5", "phase: Pending, nominatedNodeName: n1")
         .pod("lower", "2", "priority: 4", PENDING)
@@ -333,7 +257,7 @@ fn every_group_and_offering_has_its_one_decisive_reason() {
     let not_managed = "apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: NodeGroup\nmetadata: {name: foreign, namespace: shop}\nspec: {minNodes: 0, maxNodes: 5, datacenterID: dc, offeringIDs: [small]}";
     let leaving = "apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: NodeGroup\nmetadata: {name: leaving, namespace: shop, labels: {autoscaler.vpsie.com/managed: \"true\"}, deletionTimestamp: \"2026-01-01T00:00:00Z\", finalizers: [a/b]}\nspec: {minNodes: 0, maxNodes: 5, datacenterID: dc, offeringIDs: [small]}";
     let backed_off = "apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: NodeGroup\nmetadata: {name: refused, namespace: shop, labels: {autoscaler.vpsie.com/managed: \"true\"}}\nspec: {minNodes: 0, maxNodes: 5, datacenterID: dc, offeringIDs: [small, medium]}\nstatus: {scaleUpBackoffs: [{offering: small, until: \"2026-01-01T12:05:00Z\", failures: 1, message: worker limit 5}]}";
-    let dump = Dump::default()
+    let dump = Dump::of("pod")
         .group("full", 0, "small", "")
         .group("paused", 5, "small", "scaleUpPolicy: {enabled: false}")
         .group("open", 5, "small, medium, rare, unknown", "")
@@ -379,7 +303,7 @@ fn every_group_and_offering_has_its_one_decisive_reason() {
 #[test]
 fn what_daemon_sets_take_of_a_new_node_is_told() {
     let daemon_set = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: agent, namespace: kube-system}\nspec:\n  selector: {matchLabels: {app: agent}}\n  template:\n    metadata: {labels: {app: agent}}\n    spec: {containers: [{name: c, resources: {requests: {cpu: 180m}}}]}";
-    let explanation = Dump::default()
+    let explanation = Dump::of("pod")
         .with(daemon_set)
         .group("a", 5, "medium", "")
         .pod("web", "3800m", "", PENDING)
@@ -397,7 +321,7 @@ fn what_daemon_sets_take_of_a_new_node_is_told() {
 #[test]
 fn a_spread_pod_is_kept_from_new_nodes_as_scale_up_keeps_it() {
     let spread = "topologySpreadConstraints: [{maxSkew: 1, topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: web}}}]";
-    let explanation = Dump::default()
+    let explanation = Dump::of("pod")
         .node("n1", "topology.kubernetes.io/zone: dc-a", "")
         .pod("other", "3500m", "nodeName: n1", RUNNING)
         .with(&format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: old, namespace: shop, labels: {{app: web}}}}\nspec: {{containers: [{{name: c}}], nodeName: n1, {spread}}}\nstatus: {{phase: Running}}"))
@@ -416,7 +340,7 @@ fn a_spread_pod_is_kept_from_new_nodes_as_scale_up_keeps_it() {
 #[test]
 fn text_groups_places_by_reason() {
     let dump = (0..12)
-        .fold(Dump::default(), |dump, index| {
+        .fold(Dump::of("pod"), |dump, index| {
             dump.node(&format!("n{index:02}"), "", "")
         })
         .node("cordoned", "", "unschedulable: true")
@@ -469,7 +393,7 @@ shop/busy, which is on n00:
 fn the_order_of_the_input_does_not_show() {
     let documents = ["n3", "n1", "n2"];
     let build = |order: [usize; 3]| {
-        order.iter().fold(Dump::default(), |dump, index| {
+        order.iter().fold(Dump::of("pod"), |dump, index| {
             let name = documents[*index];
             dump.node(name, "", "")
                 .pod(&format!("on-{name}"), "3", &format!("nodeName: {name}"), RUNNING)
@@ -481,11 +405,11 @@ fn the_order_of_the_input_does_not_show() {
 
 #[test]
 fn names_that_are_none_and_unknown_pods_are_bad_input() {
-    let dump = Dump::default().node("n1", "", "").pod("web", "1", "", PENDING);
+    let dump = Dump::of("pod").node("n1", "", "").pod("web", "1", "", PENDING);
     assert!(dump.refused(&["shop/nobody"]).contains("there is no pod shop/nobody"));
     assert!(dump.refused(&["shop/web", "web"]).contains("expected NAMESPACE/NAME"));
     assert!(dump.refused(&["--set", "nonsense"]).contains("KEY=VALUE"));
-    let bad = Dump::default().with("kind: Pdo\napiVersion: v1\nmetadata: {name: x}");
+    let bad = Dump::of("pod").with("kind: Pdo\napiVersion: v1\nmetadata: {name: x}");
     assert!(bad.refused(&[]).contains("standard input:"));
 }
 
@@ -509,9 +433,14 @@ fn options_for_files_need_files_and_the_operator_excludes_them() {
 
 /// `explain pod` on the operator at this address.
 async fn asked(operator: &str, args: &[&str]) -> Output {
+    asked_for("pod", operator, args).await
+}
+
+/// `explain pod` or `explain node` on the operator at this address.
+async fn asked_for(what: &str, operator: &str, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vpsie-autoscaler"));
     command
-        .args(["explain", "pod", "--operator", operator])
+        .args(["explain", what, "--operator", operator])
         .args(args.iter().copied());
     tokio::task::spawn_blocking(move || command.output().unwrap())
         .await
@@ -641,6 +570,21 @@ async fn without_files_the_running_operator_is_asked() {
     let unknown = asked(&url, &["default/web", "default/no body"]).await;
     assert_eq!(unknown.status.code(), Some(2), "{unknown:?}");
     assert!(said(&unknown).contains("there is no pod default/no body"));
+
+    let output = asked_for("node", &url, &["n1", "-o", "json"]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let explanation: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(explanation["nodes"][0]["node"], "n1");
+    assert_eq!(explanation["nodes"][0]["reason"], "NotAutoscaled");
+    let output = asked_for("node", &url, &[]).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.starts_with("n1: Keep (NotAutoscaled): belongs to no NodeGroup\n"),
+        "{text}"
+    );
+    let unknown = asked_for("node", &url, &["n2"]).await;
+    assert_eq!(unknown.status.code(), Some(2), "{unknown:?}");
+    assert!(said(&unknown).contains("there is no node n2"));
 
     stop.cancel();
     timeout(LIMIT, operator).await.unwrap().unwrap().unwrap();
