@@ -45,13 +45,13 @@ pub struct NodesExplanation {
 pub struct NodeExplanation {
     /// What a plan for this moment says of it.
     pub report: NodeReport,
-    /// Every rule, in the order in which a plan asks them.
+    /// Every reason to stay, once, in the order in which a plan asks for them: all of [`KeepReason::ALL`].
     pub rules: Vec<RuleVerdict>,
     /// Every pod of the node, by namespace and name.
     pub pods: Vec<PodOnNode>,
 }
 
-/// What one rule says of a node.
+/// What one rule says of a node, or several that have the same reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleVerdict {
     /// The rule, by the reason that the node stays for when it says no.

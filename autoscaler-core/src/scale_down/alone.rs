@@ -41,7 +41,7 @@ pub(crate) struct Alone<'w, 's> {
 /// What is said of one node.
 #[derive(Debug)]
 pub(crate) struct Judgement {
-    /// Every rule, in the order of a plan.
+    /// Every reason to stay, in the order of a plan.
     pub(crate) rules: Vec<RuleVerdict>,
     /// Every pod of the node, by namespace and name.
     pub(crate) pods: Vec<PodOnNode>,
@@ -92,7 +92,10 @@ impl<'w, 's> Alone<'w, 's> {
         let pods = self.pods(node, &charge);
         rules.extend(self.after_the_node(node, usage));
         self.planner.world.rollback(mark);
-        Judgement { rules, pods }
+        Judgement {
+            rules: one_for_each_reason(rules),
+            pods,
+        }
     }
 
     /// What the planner asks when no rule about the node itself keeps it. The node must be empty in the world.
@@ -149,7 +152,6 @@ impl<'w, 's> Alone<'w, 's> {
                 candidate.waits.clone(),
                 "no pod wants to end by itself",
             ),
-            // Pods block once more, this time by what is allowed to all pods of a budget.
             verdict(
                 KeepReason::BlockedByPod,
                 planner.over_disruptions(&candidate),
@@ -239,4 +241,25 @@ fn verdict(rule: KeepReason, kept: Option<Kept>, otherwise: &str) -> RuleVerdict
     let mut facts = Facts::wanted();
     facts.say(|| otherwise.to_owned());
     facts.verdict(rule, kept)
+}
+
+/// Some reasons have several rules, which a plan asks at different places. Here they count together at the first of them,
+/// and those that say no have the word.
+fn one_for_each_reason(verdicts: Vec<RuleVerdict>) -> Vec<RuleVerdict> {
+    let mut reasons: Vec<RuleVerdict> = Vec::with_capacity(verdicts.len());
+    for verdict in verdicts {
+        let known = reasons.iter_mut().find(|known| known.rule == verdict.rule);
+        match known {
+            None => reasons.push(verdict),
+            Some(known) if known.passed && !verdict.passed => *known = verdict,
+            Some(known) if !known.passed && verdict.passed => {}
+            Some(known) if known.message.contains(&verdict.message) => {}
+            Some(known) => {
+                known.message = format!("{}; {}", known.message, verdict.message);
+                known.value = known.value.take().or(verdict.value);
+                known.threshold = known.threshold.take().or(verdict.threshold);
+            }
+        }
+    }
+    reasons
 }

@@ -26,7 +26,7 @@ fn judge(snapshot: &Snapshot, plan: &Plan, explained: &NodeExplanation) {
         // The rules about the node itself know nothing of the rest of the plan.
         NodeVerdict::Keep { reason, .. } if reason <= KeepReason::RecentlyFailed => {
             let refusal = refusal.map(|rule| (rule.rule, &rule.message));
-            assert_eq!(refusal, Some((reason, &report.message)), "{report:?}");
+            assert_eq!(refusal, Some((reason, &report.message)));
         }
         NodeVerdict::Keep { .. } => {
             let rule = refusal.map(|rule| rule.rule);
