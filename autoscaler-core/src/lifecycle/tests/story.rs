@@ -81,7 +81,7 @@ impl World {
 
     fn see(&mut self, round: usize, roll: u8) -> Observation {
         // Lists fail at times, and lack a VM that is younger than 20 s.
-        let listed = if roll % 5 == 0 {
+        let listed = if roll.is_multiple_of(5) {
             Vm::Unknown
         } else if self.vm_exists && self.created_at + 20 <= self.now {
             let state = if self.deleted_at.is_some() {
@@ -119,16 +119,16 @@ impl World {
     }
 
     /// Carries an action out, or loses it or its reply. Says whether the record is gone.
-    fn act(&mut self, action: Action, round: usize, roll: u8) -> bool {
+    fn act(&mut self, action: &Action, round: usize, roll: u8) -> bool {
         match action {
             Action::RequestVm => {
                 assert!(!self.vm_exists, "two VMs");
                 (self.vm_exists, self.created_at, self.deleted_at) = (true, self.now, None);
-                if roll % 3 != 0 {
+                if !roll.is_multiple_of(3) {
                     self.reply = Some(CreateReply::Accepted(InstanceId::new("vm-1")));
                 }
             }
-            Action::DeleteVm(_) if roll % 4 != 0 && self.vm_exists => {
+            Action::DeleteVm(_) if !roll.is_multiple_of(4) && self.vm_exists => {
                 self.deleted_at.get_or_insert(self.now);
                 self.accepted = true;
             }
@@ -201,7 +201,7 @@ fn tell(dice: &[u8], delete_at: usize, quarrels: bool, told: &Told) {
         }
         let seen = world.see(round, roll);
         let next = step(&record, &seen, &DEADLINES(), at(world.now));
-        if roll % 7 == 0 {
+        if roll.is_multiple_of(7) {
             // Killed before the record was persisted: no action is carried out.
             world.restart();
             continue;
@@ -225,13 +225,13 @@ fn tell(dice: &[u8], delete_at: usize, quarrels: bool, told: &Told) {
         );
         record = next.record;
         for (number, action) in next.actions.into_iter().enumerate() {
-            if (usize::from(roll) + number) % 11 == 0 {
+            if (usize::from(roll) + number).is_multiple_of(11) {
                 // Killed after the record was persisted, before this action and the rest.
                 world.restart();
                 count(&told.killed_between);
                 break;
             }
-            if world.act(action, round, roll) {
+            if world.act(&action, round, roll) {
                 if record
                     .removal
                     .as_ref()
