@@ -9,7 +9,7 @@ use crate::{
     drain::{self, Drainability},
     fit,
     pdb::{self, is_charged},
-    plan::{Plan, PlannedRemoval, PodVerdict, RemovalKind},
+    plan::{Plan, PlannedRemoval, PodReport, PodVerdict, RemovalKind},
     snapshot::{BudgetId, ClassId, GroupId, NodeId, PodId, Snapshot},
     template::Template,
     world::World,
@@ -358,9 +358,11 @@ fn growing_groups(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
     }
 }
 
-/// 7: no pod that asks for a node could run on a node that goes, as things stand, or on a new one of its group.
+/// 7: no pod that asks for a node, or is going to when its grace period is over, could run on a node that goes, as things stand, or on a new one of its group.
 fn wanted_nodes(snapshot: &Snapshot, plan: &Plan, report: &mut Report<'_>) {
-    let asking = plan.pods.iter().filter(|pod| pod.verdict != PodVerdict::Ignored);
+    let in_grace = |pod: &PodReport| pod.reasons.iter().any(|reason| reason.why.rule() == "GracePeriod");
+    let asks = |pod: &&PodReport| pod.verdict != PodVerdict::Ignored || in_grace(pod);
+    let asking = plan.pods.iter().filter(asks);
     let asking: BTreeMap<ClassId, PodId> = asking.map(|pod| (snapshot.pod(pod.pod).class, pod.pod)).collect();
     let nominated = plan.pods.iter().map(|pod| snapshot.pod(pod.pod));
     let nominated = nominated.filter(|pod| !pod.is_terminal() && pod.deletion.is_none());

@@ -12,6 +12,9 @@ use crate::{
     world::{BinId, World},
 };
 
+/// Why a pod does not ask yet that the scheduler has no place for.
+pub(super) const GRACE_PERIOD: &str = "GracePeriod";
+
 /// Why a pending pod does not ask for a node, or `None` when it does.
 pub(super) fn not_asking(
     snapshot: &Snapshot,
@@ -60,7 +63,7 @@ pub(super) fn not_asking(
         Some(since) if !options.ignore_timers && now.duration_since(since) < grace => {
             let waited = now.duration_since(since).as_secs();
             Some((
-                "GracePeriod",
+                GRACE_PERIOD,
                 format!(
                     "unschedulable for {waited}s, nodes are bought after {}s",
                     grace.as_secs()

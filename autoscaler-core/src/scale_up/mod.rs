@@ -28,7 +28,7 @@ use jiff::Timestamp;
 pub(crate) use self::demand::unusable;
 use self::{
     buy::{Aim, Shapes},
-    demand::{destinations, nominations, not_asking},
+    demand::{GRACE_PERIOD, destinations, nominations, not_asking},
     kinds::{Asks, Kinds, Position},
     packing::{Packing, StandsFor},
 };
@@ -51,7 +51,8 @@ pub(crate) struct ScaleUp {
     pub pods: Vec<PodReport>,
     /// As in [`Plan`](crate::plan::Plan).
     pub binding_order: Vec<PodId>,
-    /// Of the pods that ask for a node, those that fit existing nodes too, the first of each class.
+    /// Pods that ask for a node, or are going to when their grace period is over; those that fit existing nodes too. Not all
+    /// that are alike are in it.
     pub asking: Vec<PodId>,
     /// Groups that have a node to come or get one.
     pub growing: BTreeSet<GroupId>,
@@ -126,11 +127,13 @@ fn plan_beside(
         pending,
         mut reports,
         asking,
+        in_grace,
     } = sort_out(snapshot, &offers, options, now);
     let existing = destinations(world, now, coming.is_empty());
     let limits = replay::limits_without(snapshot, &coming);
     let kinds = Kinds::new(snapshot, &asking);
-    let of_each_class = kinds.one_of_each_class(&pending);
+    let mut wanting = kinds.one_of_each_class(&pending);
+    wanting.extend(in_grace);
     let mut packing = Packing::new(world, kinds, offers, limits, existing);
     packing.count_possible_domains();
     let shapes = Shapes::new(&packing);
@@ -173,7 +176,7 @@ fn plan_beside(
         creations,
         pods: reports.into_iter().flatten().collect(),
         binding_order,
-        asking: of_each_class,
+        asking: wanting,
         growing,
         templates: templates.collect(),
         least_price: HourlyPrice::from_nanos(least_price),
@@ -203,6 +206,8 @@ struct Asking {
     pending: Vec<PodId>,
     reports: Vec<Option<PodReport>>,
     asking: Vec<Asks>,
+    /// Those that do not ask only because they have not waited long enough.
+    in_grace: Vec<PodId>,
 }
 
 /// Looks at every pod without a node, once: there may be many.
@@ -214,6 +219,7 @@ fn sort_out(snapshot: &Snapshot, offers: &Offers, options: &Options, now: Timest
     // All-or-nothing groups with a pod that does not ask yet. To serve the others would cut the group in two.
     let mut unready: BTreeSet<(Symbol, Symbol)> = BTreeSet::new();
     let mut ignored = Ignored::default();
+    let mut in_grace = Vec::new();
     for id in unbound.iter().copied() {
         let pod = snapshot.pod(id);
         if pod.is_terminal() {
@@ -234,6 +240,9 @@ fn sort_out(snapshot: &Snapshot, offers: &Offers, options: &Options, now: Timest
             continue;
         };
         unready.extend(pod_group.filter(|_| pod.deletion.is_none()));
+        if reason == GRACE_PERIOD {
+            in_grace.push(id);
+        }
         reports.push(Some(ignored.report(id, reason, message)));
     }
     if !unready.is_empty() {
@@ -254,6 +263,7 @@ fn sort_out(snapshot: &Snapshot, offers: &Offers, options: &Options, now: Timest
         pending,
         reports,
         asking,
+        in_grace,
     }
 }
 
