@@ -355,6 +355,8 @@ pub struct Machine {
 pub struct Removal {
     /// Whether it is under way. A failed one has been rolled back.
     pub active: bool,
+    /// When it was decided.
+    pub started_at: Option<Timestamp>,
     /// When it failed.
     pub failed_at: Option<Timestamp>,
     /// How often in a row a removal of the node has failed.

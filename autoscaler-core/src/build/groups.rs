@@ -181,6 +181,7 @@ impl Reader<'_> {
         };
         let removal = status.removal.as_ref().map(|removal| Removal {
             active: !matches!(removal.phase.as_str(), "" | "Failed"),
+            started_at: removal.started_at,
             failed_at: removal.failed_at,
             failures: count(removal.failures),
             moves: removal.moves.iter().map(recorded_move).collect(),

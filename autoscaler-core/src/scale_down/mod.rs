@@ -63,7 +63,7 @@ use self::{
 /// What the scale-up step knows that scale-down needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Demand<'a> {
-    /// Every pod that asks for capacity, also one that fits an existing node.
+    /// Every pod that asks for capacity, or is going to when its grace period is over; also one that fits an existing node.
     pub pending: &'a [PodId],
     /// Groups with a node to come, or with one that this plan creates.
     pub growing: &'a BTreeSet<GroupId>,
@@ -401,19 +401,21 @@ impl<'w, 's> Planner<'w, 's> {
     fn new(
         world: &'w mut World<'s>,
         ledger: Ledger<'s>,
-        destinations: Vec<NodeId>,
+        mut destinations: Vec<NodeId>,
         pods: impl Iterator<Item = PodId>,
         now: Timestamp,
     ) -> Self {
         let snapshot = world.snapshot();
         let arriving = in_progress::moves(snapshot, now);
+        let closed = in_progress::closed(&arriving);
+        destinations.retain(|node| !closed.contains(node));
         // What is kept for pods that are on their way is taken from nobody's head-room.
         let headroom = headroom::Ledger::new(world, now);
         in_progress::keep_room(world, &arriving);
         Self {
             snapshot,
             arriving: arriving.iter().map(|step| (step.to, step.from)).collect(),
-            places: Places::new(snapshot, Shapes::new(snapshot), destinations, pods),
+            places: Places::new(snapshot, Shapes::new(snapshot), destinations, closed.len(), pods),
             ledger,
             limits: Limits::new(snapshot, now),
             headroom,

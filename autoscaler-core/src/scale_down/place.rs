@@ -31,6 +31,8 @@ pub(super) struct Places<'s> {
     shapes: Shapes,
     /// Most wanted first.
     destinations: Vec<NodeId>,
+    /// Nodes that are none because pods of removals in progress are waited for there.
+    closed: usize,
     /// By shape: every destination before this one is full for it, or gone.
     first: Vec<usize>,
     /// By destination: the next one, itself included, that is not known to be full for all pods that move, or gone.
@@ -71,11 +73,12 @@ fn is_cordoned(snapshot: &Snapshot, node: NodeId) -> bool {
 // === impl Places ===
 
 impl<'s> Places<'s> {
-    /// Places for these pods.
+    /// Places for these pods. So many nodes are closed, and not among the destinations.
     pub(super) fn new(
         snapshot: &'s Snapshot,
         shapes: Shapes,
         destinations: Vec<NodeId>,
+        closed: usize,
         pods: impl Iterator<Item = PodId>,
     ) -> Self {
         let requests = pods.map(|pod| amounts(&snapshot.class_of(snapshot.pod(pod)).requests));
@@ -87,6 +90,7 @@ impl<'s> Places<'s> {
             first: vec![0; shapes.len()],
             shapes,
             destinations,
+            closed,
             states: vec![State::default(); snapshot.nodes.len()],
             attempt: 0,
         }
@@ -269,6 +273,12 @@ impl<'s> Places<'s> {
             }
         }
         named.extend(others.iter().map(|(plugin, count)| format!("{count} more: {plugin}")));
+        if self.closed != 0 {
+            named.push(format!(
+                "{} more: pods of a removal in progress are waited for",
+                self.closed
+            ));
+        }
         let why = if named.is_empty() {
             "there is no other Ready node".to_owned()
         } else {

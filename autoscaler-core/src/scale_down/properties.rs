@@ -5,6 +5,8 @@
 
 mod cases;
 mod explanation;
+mod passes;
+mod simulated;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::testing::{Cluster, NOW};
+use super::testing::{Cluster, NOW, ago};
 use crate::{
     check::check,
     plan::{NodeVerdict, Plan},
@@ -102,6 +102,110 @@ fn room_for_pods_of_a_removal_in_progress_is_given_to_nobody_else() {
         "{}",
         said(&full, "n1")
     );
+}
+
+/// `n0` is being drained since 100 s, and its pod, which was to go to `n9`, has left. `n1` could be emptied onto `n9`, where
+/// one core is free. `gone` is what the VPSieNode says beside that.
+fn evicted(pod: &str, gone: &Value) -> Cluster {
+    let mut status = json!({"removal": {
+        "phase": "Draining", "kind": "Drain", "startedAt": ago(100), "moves": [{"pod": format!("default/{pod}"), "to": "n9"}],
+    }});
+    for (key, value) in gone.as_object().unwrap() {
+        status[key] = value.clone();
+    }
+    Cluster::new()
+        .settings(json!({"budgets": {"drain": "100%"}}))
+        .node("n0", json!({}))
+        .machine("n0", status)
+        .node("n1", json!({}))
+        .pod("other", "n1", "500m", json!({}))
+        .machine("n1", json!({}))
+        .node("n9", json!({}))
+        .anchor("n9")
+        .machine("n9", json!({}))
+}
+
+/// A pod that a controller made so many seconds ago, and of which the scheduler has said nothing.
+fn made(age: i64, controller: &str) -> Value {
+    json!({
+        "metadata": {"creationTimestamp": ago(age), "ownerReferences": [
+            {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": controller, "uid": controller, "controller": true},
+        ]},
+        "status": {"conditions": []},
+    })
+}
+
+#[test]
+fn room_is_kept_for_a_pod_that_was_evicted_until_its_successor_is_bound() {
+    let gone = evicted("web-7d-a1", &json!({}));
+    // Nobody knows how large it will be.
+    assert_eq!(
+        said(&gone, "n1"),
+        "NoPlaceToMovePods: pod default/other finds no other place: 1 more: pods of a removal in progress are waited for"
+    );
+    let waits = gone.clone().pod("web-7d-b2", "", "600m", made(99, "web-7d"));
+    assert!(
+        said(&waits, "n1").ends_with("n9: NodeResourcesFit: cpu: needs 500m, 400m free"),
+        "{}",
+        said(&waits, "n1")
+    );
+    let bound = |node| gone.clone().pod("web-7d-b2", node, "400m", made(99, "web-7d"));
+    assert!(said(&bound("n9"), "n1").starts_with("Remove"));
+    assert!(
+        said(&bound("n1"), "n1").starts_with("Remove"),
+        "where the scheduler put it"
+    );
+    // Pods of others, and those that were there before, take nobody's place.
+    for (age, controller) in [(99, "web"), (99, "web-7d-a1"), (101, "web-7d")] {
+        let other = gone.clone().pod("web-7d-b2", "n9", "100m", made(age, controller));
+        assert!(
+            said(&other, "n1").starts_with("NoPlaceToMovePods"),
+            "{age} {controller}"
+        );
+    }
+}
+
+#[test]
+fn a_pod_without_a_node_comes_before_one_that_may_have_taken_another_place() {
+    // Of two pods of one controller that came since, one is bound; the other one is waited for.
+    let cluster = evicted("web-7d-a1", &json!({}))
+        .pod("web-7d-b2", "n9", "100m", made(99, "web-7d"))
+        .pod("web-7d-c3", "", "600m", made(2, "web-7d"));
+    assert!(
+        said(&cluster, "n1").ends_with("n9: NodeResourcesFit: cpu: needs 500m, 300m free"),
+        "{}",
+        said(&cluster, "n1")
+    );
+}
+
+#[test]
+fn the_successor_of_a_pod_with_a_number_has_its_name() {
+    let gone = evicted("db-0", &json!({}));
+    let other = gone.clone().pod("db-1", "n9", "100m", made(50, "db"));
+    assert!(said(&other, "n1").starts_with("NoPlaceToMovePods"));
+    assert!(said(&gone.pod("db-0", "n9", "100m", made(50, "db")), "n1").starts_with("Remove"));
+}
+
+#[test]
+fn a_successor_that_nobody_makes_is_not_waited_for_longer_than_a_minute() {
+    let deleting = |seconds: i64| evicted("web-7d-a1", &json!({"phase": "Deleting", "phaseSince": ago(seconds)}));
+    assert!(said(&deleting(60), "n1").starts_with("NoPlaceToMovePods"));
+    assert!(said(&deleting(61), "n1").starts_with("Remove"));
+}
+
+#[test]
+fn room_is_not_kept_twice_while_a_pod_ends_and_its_successor_is_there() {
+    let terminating = json!({
+        "metadata": {"deletionTimestamp": ago(-20), "ownerReferences": made(0, "web-7d")["metadata"]["ownerReferences"]},
+    });
+    let ending = evicted("web-7d-a1", &json!({})).pod("web-7d-a1", "n0", "600m", terminating);
+    assert!(
+        said(&ending, "n1").ends_with("needs 500m, 400m free"),
+        "{}",
+        said(&ending, "n1")
+    );
+    let both = ending.pod("web-7d-b2", "n9", "400m", made(10, "web-7d"));
+    assert!(said(&both, "n1").starts_with("Remove"), "{}", said(&both, "n1"));
 }
 
 #[test]
