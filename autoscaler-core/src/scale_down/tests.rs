@@ -26,7 +26,7 @@ fn an_empty_node_goes() {
 }
 
 #[test]
-fn a_node_without_managed_group_stays() {
+fn incident_c978c0c_a_node_without_managed_group_stays() {
     let without_label = json!({"metadata": {"labels": {"autoscaler.vpsie.com/managed": null}}});
     assert_eq!(verdict(&Cluster::new().node("n1", without_label)), "NotAutoscaled");
     let unmanaged = json!({"metadata": {"labels": {"autoscaler.vpsie.com/managed": "false"}}});
@@ -37,7 +37,7 @@ fn a_node_without_managed_group_stays() {
 }
 
 #[test]
-fn control_plane_and_own_node_stay() {
+fn incident_24e761d_8478b7a_control_plane_and_own_node_stay() {
     let labels = json!({"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}});
     assert_eq!(verdict(&Cluster::new().node("n1", labels)), "ControlPlane");
     assert_eq!(verdict(&Cluster::new().own_node("n1").node("n1", json!({}))), "OwnNode");
@@ -173,13 +173,20 @@ fn utilization_is_at_most_the_threshold_for_cpu_and_memory() {
 }
 
 #[test]
-fn thresholds_are_those_of_the_group() {
+fn b13_thresholds_are_those_of_the_group() {
     let policy = json!({"spec": {"scaleDownPolicy": {"cpuThreshold": 75, "memoryThreshold": 10}}});
     let cluster = Cluster::new()
         .group("workers", policy)
         .node("n1", json!({}))
         .pod("p", "n1", "3", json!({}));
     assert_eq!(verdict(&cluster), "NoPlaceToMovePods default/p");
+    // And lower ones keep what the defaults would let go.
+    let policy = json!({"spec": {"scaleDownPolicy": {"cpuThreshold": 20}}});
+    let cluster = Cluster::new()
+        .group("workers", policy)
+        .node("n1", json!({}))
+        .pod("p", "n1", "1", json!({}));
+    assert_eq!(verdict(&cluster), "NotUnderutilized");
 }
 
 #[test]
@@ -285,7 +292,7 @@ fn an_unready_node_hosts_nobody() {
 }
 
 #[test]
-fn a_node_must_have_been_unneeded_for_strictly_longer_than_the_window() {
+fn b9_a_node_must_have_been_unneeded_for_strictly_longer_than_the_window() {
     let cluster = |status| Cluster::new().with_timers().node("n1", json!({})).machine("n1", status);
     let run = cluster(json!({"unneededSince": ago(600)})).run();
     assert_eq!(run.verdict("n1"), "NotUnneededLongEnough");

@@ -9,7 +9,7 @@ use super::simulated::{App, Origin, State, World, group_of, name_of};
 use crate::{plan::Plan, snapshot::Snapshot};
 
 /// Of so many cases of the other property one is made here, because each takes as many plans.
-const SHARE: u32 = 25;
+const SHARE: u32 = 40;
 
 /// Passes within which a cluster that nobody changes comes to rest.
 const LIMIT: usize = 400;

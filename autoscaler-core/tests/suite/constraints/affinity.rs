@@ -107,7 +107,7 @@ fn the_first_pod_of_a_series_may_come() {
 }
 
 #[test]
-fn terms_mean_the_own_namespace_unless_they_name_others() {
+fn b16_terms_mean_the_own_namespace_unless_they_name_others() {
     let namespaces = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {team: a}}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: bank, labels: {team: b}}";
     for (more, expected) in [
         ("", [FITS, FITS, AFFINITY]),
@@ -152,7 +152,7 @@ fn existing_terms_look_at_the_namespace_of_the_new_pod() {
 }
 
 #[test]
-fn a_missing_selector_means_no_pod_and_an_empty_one_every_pod() {
+fn b16_a_missing_selector_means_no_pod_and_an_empty_one_every_pod() {
     let none = near("podAntiAffinity", ZONE, "web", "").replace("labelSelector: {matchLabels: {app: web}}, ", "");
     let all = near("podAntiAffinity", ZONE, "web", "").replace("{matchLabels: {app: web}}", "{}");
     let case = |spec: &str| {
