@@ -238,9 +238,9 @@ async fn run_loop(
         clock: settings.clock,
         observer,
     };
-    Loop::new(index, clients.clone(), provider, actuator, events, loop_settings)
-        .run(stop)
-        .await;
+    let planning = Loop::new(index, clients.clone(), provider, actuator, events, loop_settings);
+    // What a pass holds across its awaits is large, and not every future around it need carry it.
+    Box::pin(planning.run(stop)).await;
 }
 
 /// Tells the explainer, with the first decision, what decisions are made from.

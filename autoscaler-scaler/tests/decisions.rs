@@ -105,7 +105,8 @@ impl World {
         });
         let machine = object(machine);
         self.machines().create(&PostParams::default(), &machine).await.unwrap();
-        self.patch_status(name, json!({ "phase": "Ready", "nodeName": name })).await;
+        self.patch_status(name, json!({ "phase": "Ready", "nodeName": name }))
+            .await;
     }
 
     async fn patch_status(&self, name: &str, status: Value) {
