@@ -123,14 +123,14 @@ impl Loop {
     }
 
     /// Runs until the token is cancelled. The step that is under way when that happens is finished first, so that no
-    /// reply of the provider is lost; every step is bounded in time.
+    /// reply of the provider is lost; every step is bounded in time, and none is begun after it.
     ///
     /// The index must be complete, and this replica must be the one that acts.
     pub async fn run(mut self, stop: &CancellationToken) {
         let mut changes = self.index.changes();
         while !stop.is_cancelled() {
             changes.mark_unchanged();
-            let wake_after = self.turn().await;
+            let wake_after = self.turn(stop).await;
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.quiet_after_change(&mut changes) => {}
@@ -140,20 +140,23 @@ impl Loop {
     }
 
     /// Carries on what is under way, decides, and starts what was decided. Returns when to come back at the latest.
-    async fn turn(&mut self) -> Duration {
+    async fn turn(&mut self, stop: &CancellationToken) -> Duration {
         let mut wake_after = self.settings.scan_interval;
         // A capacity error of the provider makes the next best offering the right answer at once. Each round rules out
         // at least one offering, so this ends by itself; the bound is for a provider that refuses everything.
         for _round in 0..16 {
             let report = self.act().await;
             wake_after = wake_after.min(report.wake_after.unwrap_or(wake_after));
-            let started = self.decide().await;
-            if !started {
+            if stop.is_cancelled() || !self.decide().await {
+                return wake_after;
+            }
+            // What was started is recorded: whoever leads next goes on with it.
+            if stop.is_cancelled() {
                 return wake_after;
             }
             let report = self.act().await;
             wake_after = wake_after.min(report.wake_after.unwrap_or(wake_after));
-            if !report.replan {
+            if !report.replan || stop.is_cancelled() {
                 return wake_after;
             }
         }

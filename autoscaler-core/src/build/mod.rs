@@ -62,10 +62,12 @@ const ALLOWED_HOURS_ANNOTATION: &str = "autoscaler.vpsie.com/scale-down-allowed-
 const TIME_ZONE_ANNOTATION: &str = "autoscaler.vpsie.com/time-zone";
 pub(crate) const SAFE_TO_EVICT_ANNOTATION: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
 pub(crate) const SAFE_LOCAL_VOLUMES_ANNOTATION: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes";
-const DAEMON_SET_POD_ANNOTATION: &str = "cluster-autoscaler.kubernetes.io/daemonset-pod";
+/// With the value `true` the pod is treated as one of a DaemonSet.
+pub const DAEMON_SET_POD_ANNOTATION: &str = "cluster-autoscaler.kubernetes.io/daemonset-pod";
 pub(crate) const DO_NOT_DISRUPT_ANNOTATION: &str = "karpenter.sh/do-not-disrupt";
 const SCHEDULING_POD_GROUP_LABEL: &str = "scheduling.x-k8s.io/pod-group";
-const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+/// On the mirror pod that a kubelet makes for each of its static pods.
+pub const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 const DEFAULT_GRACE_SECONDS: i64 = 30;
 
 /// Keys, as annotation or label, that forbid the removal of a node: the value that does, and the one that does not. A value

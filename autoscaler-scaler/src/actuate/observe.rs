@@ -6,6 +6,7 @@ use std::{
 };
 
 use autoscaler_core::{
+    build::{DAEMON_SET_POD_ANNOTATION, MIRROR_ANNOTATION},
     lifecycle::{CreateReply, NodeSeen, Observation, Record, RemovalPhase},
     manifest::{node::Node, pod::Pod},
     provider::Instance,
@@ -35,8 +36,6 @@ use crate::{
 };
 
 const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
-const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
-
 /// The cluster and the provider as one tick sees them.
 pub(super) struct Sight<'a> {
     cluster: &'a Cluster,
@@ -359,7 +358,12 @@ fn find_node(snapshot: &Snapshot, name: &str) -> Option<NodeId> {
 
 /// Whether a pod holds its node back as long as nobody has judged it.
 fn matters(pod: &Pod) -> bool {
-    let daemon = pod.metadata.controller().is_some_and(|owner| owner.kind == "DaemonSet");
+    let daemon = pod.metadata.controller().is_some_and(|owner| owner.kind == "DaemonSet")
+        || pod
+            .metadata
+            .annotations
+            .get(DAEMON_SET_POD_ANNOTATION)
+            .is_some_and(|value| value == "true");
     let mirror = pod.metadata.annotations.contains_key(MIRROR_ANNOTATION);
     !daemon && !mirror && !matches!(pod.status.phase.as_str(), "Succeeded" | "Failed")
 }
@@ -459,7 +463,11 @@ fn pending_pod_for(snapshot: &Snapshot, node: NodeId) -> Option<PodId> {
     let mut asking = snapshot.pod_ids().filter(asks).peekable();
     asking.peek()?;
     let world = World::new(snapshot);
-    asking.find(|pod| world.misfit(snapshot.pod(*pod).class, node.into()).is_none())
+    // Pods of one class are alike.
+    let mut judged = BTreeSet::new();
+    asking
+        .filter(|pod| judged.insert(snapshot.pod(*pod).class))
+        .find(|pod| world.misfit(snapshot.pod(*pod).class, node.into()).is_none())
 }
 
 /// When a phase of a VPSieNode is over at the latest.
