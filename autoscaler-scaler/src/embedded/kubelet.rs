@@ -50,6 +50,7 @@ use kube::api::PatchParams;
 use kube::api::PostParams;
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -140,6 +141,8 @@ struct Shared {
     machines: Mutex<BTreeMap<String, Machine>>,
     /// Names of nodes whose pods are to be looked at again, because their kubelet has just started.
     started: mpsc::UnboundedSender<String>,
+    /// Whether pods that are not Running yet have to wait.
+    held: watch::Sender<bool>,
     next_pod_address: AtomicU32,
     next_node_address: AtomicU32,
 }
@@ -182,6 +185,7 @@ impl Kubelets {
             options,
             machines: Mutex::new(BTreeMap::new()),
             started,
+            held: watch::Sender::new(false),
             next_pod_address: AtomicU32::new(FIRST_POD_ADDRESS),
             next_node_address: AtomicU32::new(FIRST_NODE_ADDRESS),
         });
@@ -267,6 +271,17 @@ impl Kubelets {
         self.start(name, Duration::ZERO)
     }
 
+    /// Lets no further pod become Running, on any node, as when an image cannot be pulled: pods are bound and stay
+    /// Pending until [`release_pods`](Kubelets::release_pods). Pods that run already go on.
+    pub fn hold_pods(&self) {
+        self.shared.held.send_replace(true);
+    }
+
+    /// Starts the pods that were [held](Kubelets::hold_pods), and those that come.
+    pub fn release_pods(&self) {
+        self.shared.held.send_replace(false);
+    }
+
     /// The names of the nodes that have joined and not left, failed ones too.
     pub fn names(&self) -> Vec<String> {
         self.shared.machines().keys().cloned().collect()
@@ -332,6 +347,12 @@ impl Shared {
         self.machines()
             .get(node)
             .is_some_and(|machine| machine.kubelet.is_some())
+    }
+
+    /// Returns once pods may start.
+    async fn until_released(&self) {
+        // The sender lives as long as this does.
+        drop(self.held.subscribe().wait_for(|held| !held).await);
     }
 
     fn address_of(&self, node: &str) -> Option<Ipv4Addr> {

@@ -8,7 +8,7 @@
 //! CustomResourceDefinitions with their defaults and structural validation. See the modules for what each leaves out.
 //! Left out altogether: authentication, authorization, admission webhooks, CEL rules of CustomResourceDefinitions,
 //! strict field validation, the Table format, YAML and protobuf bodies, pages of lists (`limit` is answered with
-//! everything), preemption, and controllers for StatefulSets and Jobs.
+//! everything), preemption, and a controller for Jobs.
 //!
 //! # Time
 //!

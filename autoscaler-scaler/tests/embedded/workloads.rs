@@ -7,6 +7,7 @@ use autoscaler_scaler::embedded::scheduler::Scheduler;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::core::v1::Node;
@@ -169,6 +170,75 @@ async fn daemon_pods_run_on_every_node_and_cordons_become_taints() {
             .taints
             .is_none()
             .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_of_a_stateful_set_come_in_order_and_keep_their_names() {
+    let cluster = Cluster::new();
+    let _controllers = cluster.start_controllers();
+    let client = cluster.client();
+    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let sets: Api<StatefulSet> = Api::default_namespaced(client.clone());
+    let set = |name: &str, policy: &str| {
+        object(json!({
+            "metadata": { "name": name },
+            "spec": {
+                "replicas": 3, "serviceName": "db", "podManagementPolicy": policy,
+                "selector": { "matchLabels": { "app": name } },
+                "template": {
+                    "metadata": { "labels": { "app": name } },
+                    "spec": { "containers": [{ "name": "c", "image": "i" }] },
+                },
+            },
+        }))
+    };
+    let names = async |app: &str| -> Vec<String> {
+        let of_app = ListParams::default().labels(&format!("app={app}"));
+        pods.list(&of_app).await.unwrap().iter().map(Pod::name_any).collect()
+    };
+    let make_ready = async |name: &str| {
+        let ready = json!({ "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] } });
+        pods.patch_status(name, &PatchParams::default(), &Patch::Strategic(ready))
+            .await
+            .unwrap();
+    };
+    sets.create(&PostParams::default(), &set("at-once", "Parallel"))
+        .await
+        .unwrap();
+    sets.create(&PostParams::default(), &set("db", "OrderedReady"))
+        .await
+        .unwrap();
+    eventually("three pods at once", async || {
+        (names("at-once").await.len() == 3).then_some(())
+    })
+    .await;
+    assert_eq!(names("db").await, ["db-0"]);
+    make_ready("db-0").await;
+    eventually("the second", async || {
+        (names("db").await == ["db-0", "db-1"]).then_some(())
+    })
+    .await;
+    make_ready("db-1").await;
+    eventually("the third", async || (names("db").await.len() == 3).then_some(())).await;
+    let first = pods.get("db-0").await.unwrap();
+    assert_eq!(first.labels()["apps.kubernetes.io/pod-index"], "0");
+    assert_eq!(first.spec.as_ref().unwrap().hostname.as_deref(), Some("db-0"));
+
+    // Nobody starts it, so that it is gone at once, and its successor has its name.
+    pods.delete("db-0", &DeleteParams::default().grace_period(0))
+        .await
+        .unwrap();
+    eventually("another pod of this name", async || {
+        let found = pods.get_opt("db-0").await.unwrap();
+        found.filter(|pod| pod.uid() != first.uid())
+    })
+    .await;
+    let scale = Patch::Merge(json!({ "spec": { "replicas": 1 } }));
+    sets.patch("db", &PatchParams::default(), &scale).await.unwrap();
+    eventually("the first is left", async || {
+        (names("db").await == ["db-0"]).then_some(())
     })
     .await;
 }

@@ -7,6 +7,7 @@ mod daemonsets;
 mod disruption;
 mod garbage;
 mod nodes;
+mod statefulsets;
 mod workloads;
 
 use jiff::Timestamp;
@@ -55,6 +56,7 @@ fn settle(state: &mut State, settled: &mut u64) -> Option<Timestamp> {
         let seen = std::mem::replace(settled, state.revision());
         nodes::reconcile(state);
         workloads::reconcile(state);
+        statefulsets::reconcile(state);
         daemonsets::reconcile(state);
         disruption::reconcile(state);
         if state.ownership_changed_at() > seen {

@@ -216,8 +216,10 @@ impl Work {
     /// Does the work. It is over when it is done, when the pod is gone, when the node stops, and after too many
     /// attempts.
     async fn run(self) -> Finished {
-        if self.task == Task::End && !is_over(&self.pod) {
-            tokio::time::sleep(self.grace()).await;
+        match self.task {
+            Task::Start => self.shared.until_released().await,
+            Task::End if !is_over(&self.pod) => tokio::time::sleep(self.grace()).await,
+            Task::End => {}
         }
         let done = self.attempts().await;
         Finished {

@@ -292,6 +292,24 @@ async fn pods_run_on_nodes_that_joined_and_end_after_their_grace_period() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pods_that_are_held_run_once_they_are_released() {
+    let server = Server::new();
+    let kubelets = Kubelets::new(server.client(), KubeletOptions::default());
+    kubelets.join(spec("n1")).await.unwrap();
+    let phase =
+        |name: &str| server.get(&format!("/api/v1/namespaces/default/pods/{name}")).unwrap()["status"]["phase"].clone();
+    server.put_pod(&pod("early", "n1"));
+    pass(1).await;
+    kubelets.hold_pods();
+    server.put_pod(&pod("late", "n1"));
+    pass(600).await;
+    assert_eq!((phase("early"), phase("late")), (json!("Running"), json!("Pending")));
+    kubelets.release_pods();
+    pass(1).await;
+    assert_eq!(phase("late"), json!("Running"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_of_a_node_that_fails_during_its_grace_period_stays() {
     let server = Server::new();
     let kubelets = Kubelets::new(server.client(), KubeletOptions::default());
