@@ -1,5 +1,7 @@
 //! The scenarios on the in-memory cluster, under paused time. Needs nothing but Rust.
 
+mod watcher;
+
 use harness::{scenarios, world::World};
 
 macro_rules! on_the_embedded_cluster {

@@ -3,4 +3,5 @@
 pub mod control_plane;
 pub mod oracle;
 pub mod scenarios;
+pub mod watcher;
 pub mod world;
