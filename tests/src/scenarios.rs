@@ -1,7 +1,9 @@
 //! What must happen, told once for both kinds of Kubernetes API: each scenario takes a fresh [`World`].
 
+mod scale_down;
 mod scale_up;
 mod utilization;
+mod whole;
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +22,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use vpsie_client::mock::{Fault, Route, Times};
 
-pub use self::{scale_up::*, utilization::*};
+pub use self::{scale_down::*, scale_up::*, utilization::*, whole::*};
 use crate::world::{NAMESPACE, World, is_running};
 
 /// Hands a macro the list of all tests: a name, the scenario it runs, and the arguments behind the world.
@@ -51,6 +53,19 @@ macro_rules! every_scenario {
             headroom_keeps_an_empty_node: headroom_keeps_an_empty_node();
             a_pod_group_waits_as_a_whole: a_pod_group_waits_as_a_whole();
             b4_b5_a_budget_that_allows_nothing_keeps_every_node: b4_b5_a_budget_that_allows_nothing_keeps_every_node();
+            b2_a_refused_eviction_ends_with_the_node_schedulable_again: b2_a_refused_eviction_ends_with_the_node_schedulable_again();
+            b3_a_drain_that_was_cut_short_is_resumed: b3_a_drain_that_was_cut_short_is_resumed();
+            b3_a_drain_that_was_cut_short_is_rolled_back: b3_a_drain_that_was_cut_short_is_rolled_back();
+            b4_after_a_failed_drain_no_other_node_is_cordoned: b4_after_a_failed_drain_no_other_node_is_cordoned();
+            b5_a_budget_that_blocks_keeps_the_vm_unless_force_is_allowed: b5_a_budget_that_blocks_keeps_the_vm_unless_force_is_allowed();
+            b6_a_stateful_set_that_comes_back_elsewhere_does_not_hold_the_drain: b6_a_stateful_set_that_comes_back_elsewhere_does_not_hold_the_drain();
+            b8_a_pod_keeps_its_grace_period: b8_a_pod_keeps_its_grace_period();
+            b12_a_failed_node_does_not_count_toward_the_minimum: b12_a_failed_node_does_not_count_toward_the_minimum();
+            b15_a_bare_pod_keeps_its_node: b15_a_bare_pod_keeps_its_node();
+            b17_two_pods_of_a_budget_go_one_after_the_other: b17_two_pods_of_a_budget_go_one_after_the_other();
+            thirty_pods_that_shrink_to_five_end_on_one_node: thirty_pods_that_shrink_to_five_end_on_one_node();
+            test_scale_down_end_to_end: test_scale_down_end_to_end();
+            test_mixed_scaling_end_to_end: test_mixed_scaling_end_to_end();
             b39_a_deleted_node_group_takes_its_vms_along: b39_a_deleted_node_group_takes_its_vms_along();
             a_foreign_cordon_is_left_alone: a_foreign_cordon_is_left_alone();
         }
@@ -364,13 +379,7 @@ pub async fn b4_b5_a_budget_that_allows_nothing_keeps_every_node(mut world: Worl
 pub async fn b39_a_deleted_node_group_takes_its_vms_along(mut world: World) {
     world.group("general", 2, 5, &["small-2"], json!({})).await;
     world.start_operator();
-    world.until_size(2).await;
-    world
-        .until("both nodes are Ready", async || {
-            let machines = world.list::<api::VPSieNode>("").await;
-            machines.iter().all(|machine| machine.phase() == api::Phase::Ready)
-        })
-        .await;
+    world.until_ready(2).await;
     let groups: Api<api::NodeGroup> = Api::namespaced(world.client.clone(), NAMESPACE);
     groups
         .delete("general", &kube::api::DeleteParams::default())

@@ -3,9 +3,14 @@
 //! On the real control plane time is real, and windows are set short. On the embedded cluster everything runs in this
 //! process under tokio's paused clock, and hours pass in milliseconds.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use autoscaler_core::{provider::CloudProvider, usage::WindowShape};
+use autoscaler_core::{plan::NodeVerdict, provider::CloudProvider, usage::WindowShape};
 use autoscaler_operator::{
     demo::machines::Machines,
     explain::answer::Explainer,
@@ -20,7 +25,7 @@ use autoscaler_scaler::{
         kubelet::{KubeletOptions, Kubelets},
         scheduler::Scheduler,
     },
-    run::Clock,
+    run::{Clock, Observer, Progress},
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
@@ -64,6 +69,8 @@ pub struct World {
     clients: Clients,
     clock: Clock,
     operator: Option<Operator>,
+    /// What the last decision said of each node, by its name.
+    verdicts: Arc<Mutex<BTreeMap<String, Verdict>>>,
     _machines: Machines,
     parts: Parts,
 }
@@ -79,11 +86,22 @@ pub struct Pace {
     pub look: Duration,
     /// The window of measured use.
     pub usage: WindowShape,
+    /// The longest grace period that kubelets wait for.
+    pub grace: Duration,
 }
 
 struct Operator {
     stop: CancellationToken,
     task: JoinHandle<Result<(), autoscaler_operator::command::Failure>>,
+}
+
+/// What a decision said of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Why it stays; `None` when it is removed.
+    pub kept: Option<&'static str>,
+    /// The verdict in words.
+    pub message: String,
 }
 
 /// What must live as long as the world.
@@ -121,7 +139,7 @@ impl World {
             wall_clock: Some(cluster.now()),
             ..KubeletOptions::default()
         };
-        let kubelets = Arc::new(Kubelets::new(client.clone(), options));
+        let kubelets = Arc::new(Kubelets::new(client.clone(), options.clone()));
         let parts = Parts::Embedded {
             _controllers: cluster.start_controllers(),
             _scheduler: Scheduler::start(&cluster),
@@ -133,6 +151,7 @@ impl World {
                 patience: Duration::from_secs(4 * 3600),
                 look: Duration::from_secs(5),
                 usage: WindowShape::DEFAULT,
+                grace: options.max_grace,
             },
             _machines: Machines::start(mock.clone(), Arc::clone(&kubelets), catalogue),
             client,
@@ -140,6 +159,7 @@ impl World {
             kubelets,
             clock,
             operator: None,
+            verdicts: Arc::default(),
             parts,
         };
         world.install_crds().await;
@@ -165,7 +185,7 @@ impl World {
             max_grace: Duration::from_secs(1),
             ..KubeletOptions::default()
         };
-        let kubelets = Arc::new(Kubelets::new(client.clone(), options));
+        let kubelets = Arc::new(Kubelets::new(client.clone(), options.clone()));
         let world = Self {
             clients: Clients::new(plane.config()).unwrap(),
             pace: Pace {
@@ -173,6 +193,7 @@ impl World {
                 patience: Duration::from_secs(90),
                 look: Duration::from_millis(100),
                 usage: WindowShape::new(SignedDuration::from_secs(5), SignedDuration::from_secs(1)).unwrap(),
+                grace: options.max_grace,
             },
             _machines: Machines::start(mock.clone(), Arc::clone(&kubelets), catalogue),
             client,
@@ -180,6 +201,7 @@ impl World {
             kubelets,
             clock: Arc::new(Timestamp::now),
             operator: None,
+            verdicts: Arc::default(),
             parts: Parts::Real {
                 plane: Box::new(plane),
                 vpsie,
@@ -254,7 +276,7 @@ impl World {
             usage_window: self.pace.usage,
             usage_pause: Duration::try_from(self.pace.usage.interval()).unwrap(),
             clock: Arc::clone(&self.clock),
-            observer: None,
+            observer: Some(self.observer()),
             explainer: Explainer::default(),
         };
         let stop = CancellationToken::new();
@@ -270,6 +292,31 @@ impl World {
             .await
         });
         self.operator = Some(Operator { stop, task });
+    }
+
+    /// Notes what each decision says of the nodes.
+    fn observer(&self) -> Observer {
+        let verdicts = Arc::clone(&self.verdicts);
+        Arc::new(move |progress| {
+            let Progress::Planned { snapshot, plan, .. } = progress else {
+                return;
+            };
+            let of_node = plan.nodes.iter().map(|report| {
+                let kept = match report.verdict {
+                    NodeVerdict::Remove => None,
+                    NodeVerdict::Keep { reason, .. } => Some(reason.as_str()),
+                };
+                let message = report.message.clone();
+                let name = snapshot.text(snapshot.node(report.node).name);
+                (name.to_owned(), Verdict { kept, message })
+            });
+            *verdicts.lock().unwrap() = of_node.collect();
+        })
+    }
+
+    /// What the operator's last decision said of each node, by its name.
+    pub fn verdicts(&self) -> BTreeMap<String, Verdict> {
+        self.verdicts.lock().unwrap().clone()
     }
 
     /// Stops the operator and waits until it has ended.
@@ -385,6 +432,27 @@ impl World {
         self.create::<api::NodeGroup>(group).await;
     }
 
+    /// Sets deadlines of the phases of VPSieNodes; what is not named keeps its default.
+    pub async fn phase_timeouts(&self, timeouts: Value) {
+        let config = json!({
+            "apiVersion": api::API_VERSION, "kind": "AutoscalerConfig", "metadata": { "name": "default" },
+            "spec": { "globalSettings": {
+                "maxClusterWorkers": 0, "maxConcurrentScaleUps": 0, "unschedulablePodGracePeriodSeconds": 0,
+                "phaseTimeouts": timeouts,
+            } },
+        });
+        let configs: Api<api::AutoscalerConfig> = Api::all(self.client.clone());
+        let config = serde_json::from_value(config).unwrap();
+        configs.create(&PostParams::default(), &config).await.unwrap();
+    }
+
+    /// Merges `more` into the spec of a NodeGroup.
+    pub async fn change_group(&self, name: &str, more: Value) {
+        let groups: Api<api::NodeGroup> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let patch = Patch::Merge(json!({ "spec": more }));
+        groups.patch(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
     /// Creates a Deployment; `more` is merged into the spec of its pods.
     pub async fn deploy(&self, name: &str, replicas: u32, cpu: &str, more: Value) {
         let mut pod = json!({ "containers": [{ "name": "main", "image": "example/app", "resources": { "requests": { "cpu": cpu } } }] });
@@ -490,6 +558,26 @@ impl World {
         .await;
     }
 
+    /// Waits until the provider has exactly so many VMs.
+    ///
+    /// After a removal the VPSieNode and its Node are there a little longer: a list that lacks a VM is believed only some
+    /// time after the create call, which on the real control plane was a moment ago. [`until_size`](Self::until_size)
+    /// waits for that, too.
+    pub async fn until_vms(&self, count: usize) {
+        self.until(&format!("{count} VMs"), async || self.mock.vms().len() == count)
+            .await;
+    }
+
+    /// Waits until there are exactly so many nodes, VPSieNodes and VMs, and every VPSieNode is Ready.
+    pub async fn until_ready(&self, count: usize) {
+        self.until_size(count).await;
+        self.until(&format!("{count} VPSieNodes are Ready"), async || {
+            let machines = self.list::<api::VPSieNode>("").await;
+            machines.len() == count && machines.iter().all(|machine| machine.phase() == api::Phase::Ready)
+        })
+        .await;
+    }
+
     /// The notes of the events with this reason on objects whose name starts so.
     pub async fn notes(&self, prefix: &str, reason: &str) -> Vec<String> {
         let of = |event: &Event| {
@@ -509,6 +597,17 @@ impl World {
 pub fn is_running(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// The node that a pod is bound to; empty when it is to none.
+pub fn node_of(pod: &Pod) -> &str {
+    let spec = pod.spec.as_ref();
+    spec.and_then(|spec| spec.node_name.as_deref()).unwrap_or_default()
+}
+
+/// Whether a node is cordoned, by whomever.
+pub fn is_cordoned(node: &Node) -> bool {
+    node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true)
 }
 
 /// Merges objects; what is not an object is replaced.

@@ -11,10 +11,7 @@ use k8s_openapi::api::{
     core::v1::{Node, Pod},
     events::v1::Event,
 };
-use kube::{
-    Api, ResourceExt,
-    api::{Patch, PatchParams, PostParams},
-};
+use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::world::{NAMESPACE, World, is_running};
@@ -200,9 +197,7 @@ pub async fn a_pod_group_waits_as_a_whole(mut world: World) {
             world.mock.vms().is_empty() && world.pods("train").await.len() == 20
         })
         .await;
-    let groups: Api<api::NodeGroup> = Api::namespaced(world.client.clone(), NAMESPACE);
-    let patch = Patch::Merge(json!({ "spec": { "maxNodes": 3 } }));
-    groups.patch("general", &PatchParams::default(), &patch).await.unwrap();
+    world.change_group("general", json!({ "maxNodes": 3 })).await;
     world.until_running("train", 20).await;
     world.until_size(3).await;
     world.stop_operator().await;
@@ -210,17 +205,9 @@ pub async fn a_pod_group_waits_as_a_whole(mut world: World) {
 
 /// A VM that does not come up in time is given up: its size is left alone for a while, and the next best is bought.
 pub async fn a_provisioning_timeout_backs_off_and_the_next_best_offering_is_bought(mut world: World) {
-    let deadline = world.pace.window;
-    let config = json!({
-        "apiVersion": api::API_VERSION, "kind": "AutoscalerConfig", "metadata": { "name": "default" },
-        "spec": { "globalSettings": {
-            "maxClusterWorkers": 0, "maxConcurrentScaleUps": 0, "unschedulablePodGracePeriodSeconds": 0,
-            "phaseTimeouts": { "provisionSeconds": deadline },
-        } },
-    });
-    let configs: Api<api::AutoscalerConfig> = Api::all(world.client.clone());
-    let config = serde_json::from_value(config).unwrap();
-    configs.create(&PostParams::default(), &config).await.unwrap();
+    world
+        .phase_timeouts(json!({ "provisionSeconds": world.pace.window }))
+        .await;
     world.group("general", 0, 5, &["small-2", "medium-4"], json!({})).await;
     let mut usual = Duration::ZERO;
     world.mock.configure(|config| {
