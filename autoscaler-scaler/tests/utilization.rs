@@ -283,7 +283,7 @@ async fn what_cannot_be_used_is_left_out_and_the_rest_is_taken() {
 }
 
 #[tokio::test]
-async fn an_old_measurement_that_is_read_again_is_no_sample() {
+async fn incident_6f30490_an_old_measurement_that_is_read_again_is_no_sample() {
     let mut world = World::new();
     let at = world.now();
     for _ in 0..9 {
@@ -296,7 +296,7 @@ async fn an_old_measurement_that_is_read_again_is_no_sample() {
 }
 
 #[tokio::test]
-async fn a_node_that_comes_back_under_its_name_is_another_one() {
+async fn incident_2cb8f18_a_node_that_comes_back_under_its_name_is_another_one() {
     let mut world = World::new();
     for _ in 0..10 {
         world.minute(100).await;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod backoff;
+mod bugs;
 mod provider;
 mod removals;
 mod world;
@@ -325,7 +326,7 @@ async fn a_deletion_by_hand_does_not_evict_what_nobody_would_replace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removal_deletes_the_vm_and_ends_when_the_list_shows_it_gone() {
+async fn incident_5d367ae_86f697e_1bd24cb_a_removal_deletes_the_vm_and_ends_when_the_list_shows_it_gone() {
     let mut world = World::new(json!({})).await;
     let node = world.ready_node().await;
     world.deployment("web", 2).await;
@@ -381,7 +382,7 @@ async fn a_foreign_cordon_outlives_a_failed_removal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deletion_by_hand_while_the_outcome_is_unknown_leaks_nothing() {
+async fn incident_8b4c086_a_deletion_by_hand_while_the_outcome_is_unknown_leaks_nothing() {
     let mut world = World::new(json!({})).await;
     world.cloud.lock().create_faults = vec![CreateFault::LoseReply];
     world.cloud.lock().list_fault = ListFault::Malformed;

@@ -7,7 +7,7 @@ use autoscaler_core::{
     plan::{Creation, Move, Plan, PlannedRemoval, RemovalKind},
     provider::{DatacenterId, Instance, InstanceState, OfferingId},
     quantity::HourlyPrice,
-    snapshot::NodeId,
+    snapshot::{GroupId, NodeId},
 };
 use autoscaler_scaler::{
     actuate::{Actuator, ActuatorSettings, Fact, Problem, TickReport},
@@ -189,12 +189,17 @@ impl World {
         self.api().get("g").await.unwrap()
     }
 
-    /// Plans so many new nodes, and has the actuator begin.
+    /// Plans so many new nodes of the group `g`, and has the actuator begin.
     pub(crate) async fn begin_creations(&self, count: usize) {
+        self.begin_creations_of("g", count).await;
+    }
+
+    pub(crate) async fn begin_creations_of(&self, group: &str, count: usize) {
         let cluster = self.index.cluster();
         let snapshot = self.index.snapshot();
+        let is_named = |id: &GroupId| snapshot.text(snapshot.group(*id).name) == group;
         let creation = Creation {
-            group: snapshot.group_ids().next().unwrap(),
+            group: snapshot.group_ids().find(is_named).unwrap(),
             offering: OfferingId::new("small"),
             datacenter: DatacenterId::new("dc1"),
             hourly_price: HourlyPrice::ZERO,
@@ -227,7 +232,7 @@ impl World {
             .collect();
         let removal = PlannedRemoval {
             node: id(node),
-            group: snapshot.group_ids().next().unwrap(),
+            group: snapshot.node(id(node)).group.unwrap(),
             kind: if moves.is_empty() {
                 RemovalKind::Empty
             } else {

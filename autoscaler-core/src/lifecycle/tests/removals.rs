@@ -283,3 +283,39 @@ fn a_deletion_by_hand_waits_for_the_drain() {
         [Action::DeleteRecord]
     );
 }
+
+/// The time of the deletion was written when it was ordered, and taken for its end: VMs that nobody deleted were paid for.
+#[test]
+fn incident_8854104_a_vm_that_is_to_be_deleted_is_there_until_the_provider_says_otherwise() {
+    let ordered = run(&in_removal(RemovalPhase::Drained), &draining(0), 5);
+    let delete = Action::DeleteVm(InstanceId::new("vm-1"));
+    assert_eq!(
+        (ordered.record.phase, ordered.record.vm_gone_at),
+        (MachinePhase::Deleting, None)
+    );
+    assert!(ordered.actions.contains(&delete));
+    let accepted = |vm, delete_accepted| Observation {
+        vm,
+        delete_accepted,
+        ..draining(0)
+    };
+    // The order was lost, the list failed, or the VM is still there: it is ordered again, and nothing else is deleted.
+    for seen in [
+        accepted(Vm::Unknown, false),
+        accepted(vm(InstanceState::Running), false),
+        accepted(vm(InstanceState::Running), true),
+    ] {
+        let next = run(&ordered.record, &seen, 5000);
+        assert_eq!(
+            (next.record.phase, next.record.vm_gone_at),
+            (MachinePhase::Deleting, None)
+        );
+        assert_eq!(next.actions, [delete.clone(), Action::ResolveVm], "{seen:?}");
+    }
+    for seen in [accepted(Vm::Unknown, true), accepted(vm(InstanceState::Deleting), true)] {
+        let next = run(&ordered.record, &seen, 5000);
+        assert_eq!((next.record.vm_gone_at, next.actions), (None, vec![Action::ResolveVm]));
+    }
+    let gone = run(&ordered.record, &accepted(Vm::Absent { as_of: at(60) }, true), 61);
+    assert_eq!(gone.record.vm_gone_at, Some(at(61)));
+}
