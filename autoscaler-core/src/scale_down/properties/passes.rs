@@ -24,11 +24,22 @@ struct Case {
     apps: [App; 3],
     /// App and node of pods that are there from the beginning.
     pods: Vec<(usize, usize)>,
-    /// Pass, app, and whether it grows or shrinks by a pod.
-    events: Vec<(usize, usize, bool)>,
+    /// What happens before which pass.
+    events: Vec<(usize, Event)>,
     evictions: usize,
+    obedient: bool,
     /// Seconds from pass to pass while something is under way.
     step: i64,
+}
+
+/// What nobody decides.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// An app gets another pod.
+    Grows(usize),
+    Shrinks(usize),
+    /// A node stops working.
+    Fails(usize),
 }
 
 fn cases() -> impl Strategy<Value = Case> {
@@ -51,18 +62,24 @@ fn cases() -> impl Strategy<Value = Case> {
             replicas: 0,
         })
     };
+    let event = prop_oneof![
+        6 => (0..3_usize).prop_map(Event::Grows),
+        4 => (0..3_usize).prop_map(Event::Shrinks),
+        1 => (0..8_usize).prop_map(Event::Fails),
+    ];
     (
         [group(), group()],
         prop_oneof![Just(10_usize), Just(50), Just(100)],
         prop::collection::vec((0..2_usize, prop::bool::weighted(0.93)), 1..8),
         [app(), app(), app()],
         prop::collection::vec((0..3_usize, 0..8_usize), 0..14),
-        prop::collection::vec((0..40_usize, 0..3_usize, prop::bool::weighted(0.6)), 0..6),
+        prop::collection::vec((0..40_usize, event), 0..6),
         1..4_usize,
+        prop::bool::weighted(0.75),
         prop_oneof![Just(10_i64), Just(20), Just(30)],
     )
         .prop_map(
-            |(groups, drain_percent, nodes, apps, pods, events, evictions, step)| Case {
+            |(groups, drain_percent, nodes, apps, pods, events, evictions, obedient, step)| Case {
                 groups,
                 drain_percent,
                 nodes,
@@ -70,13 +87,14 @@ fn cases() -> impl Strategy<Value = Case> {
                 pods,
                 events,
                 evictions,
+                obedient,
                 step,
             },
         )
 }
 
 fn begin(case: &Case) -> World {
-    let mut world = World::new(case.groups, case.drain_percent, case.evictions);
+    let mut world = World::new(case.groups, case.drain_percent, case.evictions, case.obedient);
     for (group, ready) in case.nodes.iter().copied() {
         world.add_node(group, ready);
     }
@@ -156,9 +174,13 @@ fn run(case: &Case) -> Seen {
     let rest = [601, 601, 3700, 3700];
     while quiet < rest.len() {
         assert!(seen.passes < LIMIT, "no rest after {LIMIT} passes: {world:#?}");
-        let last_event = case.events.iter().map(|(pass, ..)| *pass + 1).max().unwrap_or(0);
-        for (_, app, up) in case.events.iter().filter(|(pass, ..)| *pass == seen.passes) {
-            world.scale(*app, *up);
+        let last_event = case.events.iter().map(|(pass, _)| *pass + 1).max().unwrap_or(0);
+        for (_, event) in case.events.iter().filter(|(pass, _)| *pass == seen.passes) {
+            match *event {
+                Event::Grows(app) => world.scale(app, true),
+                Event::Shrinks(app) => world.scale(app, false),
+                Event::Fails(node) => world.fail(node),
+            }
             changed_at = world.now;
         }
         // What is pending has its place from now on.
@@ -168,7 +190,10 @@ fn run(case: &Case) -> Seen {
         let (snapshot, plan) = world.plan();
         nothing_goes_that_is_needed(&world, &snapshot, &plan);
         nothing_is_bought_for_nothing(&world, &snapshot, &plan);
-        every_evicted_pod_finds_its_place(&world, changed_at);
+        // Another place may be one that a later pod needs.
+        if case.obedient {
+            every_evicted_pod_finds_its_place(&world, changed_at);
+        }
         seen.removals += plan.removals.len();
         seen.creations += plan.creations.len();
         seen.evicted += plan.removals.iter().map(|removal| removal.moves.len()).sum::<usize>();

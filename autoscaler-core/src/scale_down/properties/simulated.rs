@@ -38,6 +38,8 @@ pub(super) struct World {
     pub(super) drain_percent: usize,
     /// Most evictions of one node between two passes.
     pub(super) evictions: usize,
+    /// Whether the scheduler binds evicted pods to the nodes where plans want them, as long as they have room.
+    pub(super) obedient: bool,
     /// How many nodes and pods were ever named.
     named: usize,
     /// Evicted pods that their controllers have not made again yet, by name.
@@ -115,7 +117,12 @@ pub(super) struct Origin {
 // === impl World ===
 
 impl World {
-    pub(super) fn new(groups: [(usize, usize, i64); 2], drain_percent: usize, evictions: usize) -> Self {
+    pub(super) fn new(
+        groups: [(usize, usize, i64); 2],
+        drain_percent: usize,
+        evictions: usize,
+        obedient: bool,
+    ) -> Self {
         let groups = groups.map(|(min, max, threshold)| Group {
             min,
             max,
@@ -132,6 +139,7 @@ impl World {
             groups: groups.into(),
             drain_percent,
             evictions,
+            obedient,
             named: 0,
             owed: Vec::new(),
         }
@@ -175,6 +183,23 @@ impl World {
         } else if let Some(index) = self.pods.iter().rposition(|pod| pod.app == app) {
             self.apps[app].replicas -= 1;
             self.pods.remove(index);
+        }
+    }
+
+    /// A node stops working, and its pods are made again elsewhere.
+    pub(super) fn fail(&mut self, number: usize) {
+        let working = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.ready && node.state == State::Stays);
+        let Some(name) = working.map(|(name, _)| name.clone()).nth(number) else {
+            return;
+        };
+        if let Some(node) = self.nodes.get_mut(&name) {
+            (node.ready, node.unready_since) = (false, self.now);
+        }
+        for pod in self.pods.iter_mut().filter(|pod| pod.node.as_ref() == Some(&name)) {
+            (pod.node, pod.created, pod.origin) = (None, self.now, None);
         }
     }
 
@@ -304,17 +329,24 @@ impl World {
         }
     }
 
-    /// Binds pods one after the other, to the node where the plan wants them or else to the first with room. What was made
-    /// just now waits until next time.
+    /// Binds pods one after the other. What was made just now waits until next time.
     fn schedule(&mut self) {
         for index in 0..self.pods.len() {
             let pod = &self.pods[index];
             if pod.node.is_some() || pod.created == self.now {
                 continue;
             }
-            let wanted = pod.origin.iter().map(|origin| &origin.to);
-            let mut names = wanted.chain(self.nodes.keys());
-            let found = names.find(|name| self.has_room(pod.app, name)).cloned();
+            let has_room = |name: &&String| self.has_room(pod.app, name);
+            let wanted = pod.origin.as_ref().map(|origin| &origin.to);
+            let wanted = wanted.filter(|_| self.obedient).filter(has_room);
+            // Otherwise the emptiest one, as kube-scheduler has it by default.
+            let emptiest = || {
+                self.nodes
+                    .keys()
+                    .filter(has_room)
+                    .min_by_key(|name| self.pods_on(name).count())
+            };
+            let found = wanted.or_else(emptiest).cloned();
             let now = self.now;
             let pod = &mut self.pods[index];
             match found {
