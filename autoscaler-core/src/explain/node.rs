@@ -27,9 +27,9 @@ use crate::{
     world::World,
 };
 
-/// How many destinations are listed at the most, over all pods of all nodes. To explain every node of a large cluster with
-/// every destination of every pod would fill the memory.
-pub const MAX_DESTINATIONS: usize = 1_000_000;
+/// How many destinations are listed at the most, over all pods of all nodes, unless the first node alone has more. To
+/// explain every node of a large cluster with every destination of every pod would fill the memory.
+pub const MAX_DESTINATIONS: usize = 250_000;
 
 /// Why each of some nodes stays or goes.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,8 +117,8 @@ pub struct DestinationAnswer {
 /// own node as an empty one that is about to go, and with the room taken that pods of removals in progress are on their
 /// way to. Where a plan keeps a node because pods find no place, other pods of that plan may have been first.
 ///
-/// The cost is that of a plan, and of one check for each class of pods of a node and each other node. At most
-/// [`MAX_DESTINATIONS`] destinations are listed.
+/// The cost is that of a plan, and of one check for each class of pods of a node and each other node. The first node has
+/// all of its destinations; over all nodes at most [`MAX_DESTINATIONS`] are listed.
 #[must_use]
 pub fn explain_nodes(snapshot: &Snapshot, nodes: &[NodeId], options: &Options, now: Timestamp) -> NodesExplanation {
     let mut planned = World::new(snapshot);
@@ -126,7 +126,9 @@ pub fn explain_nodes(snapshot: &Snapshot, nodes: &[NodeId], options: &Options, n
     let demand = Demand::from(&up);
     let down = scale_down::plan_removals(&mut planned, &demand, options, now);
     let mut world = World::new(snapshot);
-    let mut alone = Alone::new(&mut world, &demand, options, now, MAX_DESTINATIONS);
+    let of_first = nodes.first().map_or(0, |node| snapshot.pods_on(*node).len());
+    let room = of_first.saturating_mul(snapshot.nodes.len()).max(MAX_DESTINATIONS);
+    let mut alone = Alone::new(&mut world, &demand, options, now, room);
     let explain = |node: &NodeId| {
         let Judgement { rules, pods } = alone.judge(*node);
         let report = down.nodes.get(node.index()).cloned()?;
