@@ -69,7 +69,7 @@ pub async fn b2_a_refused_eviction_ends_with_the_node_schedulable_again(mut worl
 /// A node that was cordoned when the Go autoscaler ended stayed cordoned, and no later pass looked at it. Here the next
 /// operator goes on with the drain.
 pub async fn b3_a_drain_that_was_cut_short_is_resumed(mut world: World) {
-    let (node, watcher) = half_drained(&mut world, 900).await;
+    let (node, watcher) = half_drained(&mut world).await;
     world.kubelets.release_pods();
     world.start_operator();
     world.until_vms(2).await;
@@ -92,8 +92,9 @@ pub async fn b3_a_drain_that_was_cut_short_is_resumed(mut world: World) {
 /// As [`b3_a_drain_that_was_cut_short_is_resumed`], with a budget that never recovers: the next operator takes its
 /// predecessor's cordon off.
 pub async fn b3_a_drain_that_was_cut_short_is_rolled_back(mut world: World) {
-    let window = world.pace.window;
-    let (node, watcher) = half_drained(&mut world, window).await;
+    let (node, watcher) = half_drained(&mut world).await;
+    let soon = json!({ "scaleDownPolicy": short_drain(&world) });
+    world.change_group("general", soon).await;
     world.start_operator();
     assert_eq!(until_rolled_back(&world).await.0, node);
     world
@@ -228,7 +229,7 @@ pub async fn b8_a_pod_keeps_its_grace_period(mut world: World) {
     let patient = json!({ "terminationGracePeriodSeconds": 120 });
     idle_nodes(&mut world, 2, 1, patient, json!({ "drainTimeoutSeconds": 60 })).await;
     // A kubelet ends its pod with a grace period of 0.
-    let graces: Arc<Mutex<Vec<(String, Option<i64>)>>> = Arc::default();
+    let graces = Arc::<Mutex<Vec<_>>>::default();
     let seen = Arc::clone(&graces);
     let _watching = follow(&world, move |pod: Pod| {
         if pod.metadata.deletion_timestamp.is_some() {
@@ -255,10 +256,10 @@ pub async fn b8_a_pod_keeps_its_grace_period(mut world: World) {
 
 /// The Go autoscaler counted VPSieNodes that had failed as nodes of the minimum, and removed one that worked.
 pub async fn b12_a_failed_node_does_not_count_toward_the_minimum(mut world: World) {
+    idle_nodes(&mut world, 2, 1, json!({}), json!({ "enabled": false })).await;
     world
         .phase_timeouts(json!({ "provisionSeconds": world.pace.window }))
         .await;
-    idle_nodes(&mut world, 2, 1, json!({}), json!({ "enabled": false })).await;
     world
         .mock
         .configure(|config| config.provision_delay = Duration::from_secs(86_400));
@@ -414,8 +415,8 @@ async fn expect_evictions(watcher: Watcher, count: usize) {
 /// Three nodes with two pods each under a budget of one, and an operator that ended in the middle of a drain: one pod of
 /// the cordoned node has been evicted, and its replacement is not started. Returns the name of that node, and who has been
 /// watching.
-async fn half_drained(world: &mut World, drain_timeout: i32) -> (String, Watcher) {
-    idle_nodes(world, 3, 2, json!({}), json!({ "drainTimeoutSeconds": drain_timeout })).await;
+async fn half_drained(world: &mut World) -> (String, Watcher) {
+    idle_nodes(world, 3, 2, json!({}), json!({})).await;
     world.budget("web", 1).await;
     until_allowed(world, "web", 1).await;
     let watcher = Watcher::start(world.client.clone()).await;
@@ -438,9 +439,9 @@ async fn until_half_drained(world: &World) -> String {
     world
         .until("a replacement is bound and does not start", async || {
             let pods = world.pods("web").await;
-            pods.iter()
-                .any(|pod| !node_of(pod).is_empty() && !is_running(pod) && pod.metadata.deletion_timestamp.is_none())
-                && pods.iter().all(|pod| pod.metadata.deletion_timestamp.is_none())
+            let held =
+                |pod: &Pod| !node_of(pod).is_empty() && !is_running(pod) && pod.metadata.deletion_timestamp.is_none();
+            pods.iter().any(held)
         })
         .await;
     let draining = world.list::<api::VPSieNode>("").await.into_iter().find(|machine| {
@@ -453,17 +454,17 @@ async fn until_half_drained(world: &World) -> String {
     machine.name_any()
 }
 
-/// Waits until a node is being drained, and says what time it is.
+/// Waits until a removal has begun, and says when.
 async fn until_removal(world: &World) -> Timestamp {
+    let begun = async || {
+        let machines = world.list::<api::VPSieNode>("").await.into_iter();
+        let mut removals = machines.filter_map(|machine| machine.status?.removal?.started_at);
+        removals.next().map(|time| time.0)
+    };
     world
-        .until("a removal has begun", async || {
-            let machines = world.list::<api::VPSieNode>("").await;
-            machines
-                .iter()
-                .any(|machine| machine.phase() == api::Phase::Terminating)
-        })
+        .until("a removal has begun", async || begun().await.is_some())
         .await;
-    world.clock()()
+    begun().await.unwrap()
 }
 
 /// Waits until a removal has failed and its VPSieNode is Ready again. Returns its name, which is that of its Node, and the
