@@ -3,14 +3,9 @@
 //! On the real control plane time is real, and windows are set short. On the embedded cluster everything runs in this
 //! process under tokio's paused clock, and hours pass in milliseconds.
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
-use autoscaler_core::{plan::NodeVerdict, provider::CloudProvider, usage::WindowShape};
+use autoscaler_core::{provider::CloudProvider, usage::WindowShape};
 use autoscaler_operator::{
     demo::machines::Machines,
     explain::answer::Explainer,
@@ -25,7 +20,7 @@ use autoscaler_scaler::{
         kubelet::{KubeletOptions, Kubelets},
         scheduler::Scheduler,
     },
-    run::{Clock, Observer, Progress},
+    run::Clock,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
@@ -69,8 +64,6 @@ pub struct World {
     clients: Clients,
     clock: Clock,
     operator: Option<Operator>,
-    /// What the last decision said of each node, by its name.
-    verdicts: Arc<Mutex<BTreeMap<String, Verdict>>>,
     _machines: Machines,
     parts: Parts,
 }
@@ -93,15 +86,6 @@ pub struct Pace {
 struct Operator {
     stop: CancellationToken,
     task: JoinHandle<Result<(), autoscaler_operator::command::Failure>>,
-}
-
-/// What a decision said of a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// Why it stays; `None` when it is removed.
-    pub kept: Option<&'static str>,
-    /// The verdict in words.
-    pub message: String,
 }
 
 /// What must live as long as the world.
@@ -159,7 +143,6 @@ impl World {
             kubelets,
             clock,
             operator: None,
-            verdicts: Arc::default(),
             parts,
         };
         world.install_crds().await;
@@ -201,7 +184,6 @@ impl World {
             kubelets,
             clock: Arc::new(Timestamp::now),
             operator: None,
-            verdicts: Arc::default(),
             parts: Parts::Real {
                 plane: Box::new(plane),
                 vpsie,
@@ -276,7 +258,7 @@ impl World {
             usage_window: self.pace.usage,
             usage_pause: Duration::try_from(self.pace.usage.interval()).unwrap(),
             clock: Arc::clone(&self.clock),
-            observer: Some(self.observer()),
+            observer: None,
             explainer: Explainer::default(),
         };
         let stop = CancellationToken::new();
@@ -292,31 +274,6 @@ impl World {
             .await
         });
         self.operator = Some(Operator { stop, task });
-    }
-
-    /// Notes what each decision says of the nodes.
-    fn observer(&self) -> Observer {
-        let verdicts = Arc::clone(&self.verdicts);
-        Arc::new(move |progress| {
-            let Progress::Planned { snapshot, plan, .. } = progress else {
-                return;
-            };
-            let of_node = plan.nodes.iter().map(|report| {
-                let kept = match report.verdict {
-                    NodeVerdict::Remove => None,
-                    NodeVerdict::Keep { reason, .. } => Some(reason.as_str()),
-                };
-                let message = report.message.clone();
-                let name = snapshot.text(snapshot.node(report.node).name);
-                (name.to_owned(), Verdict { kept, message })
-            });
-            *verdicts.lock().unwrap() = of_node.collect();
-        })
-    }
-
-    /// What the operator's last decision said of each node, by its name.
-    pub fn verdicts(&self) -> BTreeMap<String, Verdict> {
-        self.verdicts.lock().unwrap().clone()
     }
 
     /// Stops the operator and waits until it has ended.
@@ -537,6 +494,16 @@ impl World {
     /// The pods of a Deployment.
     pub async fn pods(&self, app: &str) -> Vec<Pod> {
         self.list(&format!("app={app}")).await
+    }
+
+    /// What the operator's last decision said of each node, as its VPSieNode has it, by the name of both.
+    pub async fn decisions(&self) -> BTreeMap<String, api::Decision> {
+        let machines = self.list::<api::VPSieNode>("").await.into_iter();
+        let decided = machines.filter_map(|machine| {
+            let name = machine.name_any();
+            Some((name, machine.status?.last_decision?))
+        });
+        decided.collect()
     }
 
     /// Waits until exactly so many pods of a Deployment run and none else is left.

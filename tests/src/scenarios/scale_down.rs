@@ -126,10 +126,10 @@ pub async fn b4_after_a_failed_drain_no_other_node_is_cordoned(mut world: World)
     let (machine, _) = until_rolled_back(&world).await;
     world
         .until("the other two nodes are left alone for a while", async || {
-            let verdicts = world.verdicts();
-            let others = verdicts.iter().filter(|(name, _)| **name != machine);
-            let kept: Vec<_> = others.map(|(_, verdict)| verdict.kept).collect();
-            kept == [Some("RecentlyFailed"); 2]
+            let decisions = world.decisions().await;
+            let others = decisions.iter().filter(|(name, _)| **name != machine);
+            let reasons: Vec<_> = others.filter_map(|(_, decision)| decision.reason.as_deref()).collect();
+            reasons == ["RecentlyFailed"; 2]
         })
         .await;
     assert_eq!(*cordoned.lock().unwrap(), BTreeSet::from([machine]));
@@ -285,9 +285,12 @@ pub async fn b12_a_failed_node_does_not_count_toward_the_minimum(mut world: Worl
         .await;
     world
         .until("the minimum is what keeps both nodes", async || {
-            let verdicts = world.verdicts();
-            let kept = verdicts.values().map(|verdict| verdict.kept);
-            verdicts.len() == 2 && kept.eq([Some("NodeGroupMinSizeReached"); 2])
+            let decisions = world.decisions().await;
+            let reasons: Vec<_> = decisions
+                .values()
+                .filter_map(|decision| decision.reason.as_deref())
+                .collect();
+            reasons == ["NodeGroupMinSizeReached"; 2]
         })
         .await;
     assert_eq!(phases().await, two_and_a_failed);
@@ -315,11 +318,12 @@ pub async fn b15_a_bare_pod_keeps_its_node(mut world: World) {
     world.undeploy("web").await;
     world.change_group("general", json!({ "minNodes": 0 })).await;
     world
-        .until("the operator says that the pod keeps the node", async || {
-            let verdicts = world.verdicts();
-            verdicts
-                .values()
-                .any(|verdict| verdict.kept == Some("BlockedByPod") && verdict.message.contains("default/bare"))
+        .until("the VPSieNode says that the pod keeps it", async || {
+            world.decisions().await.values().any(|decision| {
+                let pod = (decision.pod.as_deref(), decision.pod_reason.as_deref());
+                decision.reason.as_deref() == Some("BlockedByPod")
+                    && pod == (Some("default/bare"), Some("NotReplicated"))
+            })
         })
         .await;
     world

@@ -54,11 +54,12 @@ pub async fn test_scale_down_end_to_end(mut world: World) {
     world.undeploy("web").await;
     world
         .until("the minimum keeps the last node", async || {
-            let verdicts = world.verdicts();
-            verdicts.len() == 1
-                && verdicts
-                    .values()
-                    .all(|verdict| verdict.kept == Some("NodeGroupMinSizeReached"))
+            let decisions = world.decisions().await;
+            let reasons: Vec<_> = decisions
+                .values()
+                .filter_map(|decision| decision.reason.as_deref())
+                .collect();
+            reasons == ["NodeGroupMinSizeReached"]
         })
         .await;
     expect_calm(&watcher.stop().await);
