@@ -5,7 +5,10 @@
 //! StatefulSet, and the scheduler takes some time to bind it. Until it is bound, the room on the node where the plan wants
 //! it is kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -39,10 +42,12 @@ enum Room {
     Nothing,
 }
 
-/// Pods that may be successors of one that was evicted.
+/// Pods of one controller that may be successors of those that were evicted. The youngest come last.
 #[derive(Debug, Default)]
 struct Successors {
-    bound: Vec<Successor>,
+    bound: BTreeMap<Option<NodeId>, Vec<Successor>>,
+    /// What is left of those that are bound when nobody looks for them by their node any more.
+    elsewhere: Vec<Successor>,
     unbound: Vec<Successor>,
     /// How many of the pods that have left can have a successor that is bound: each that is not bound is one's, too.
     settled: usize,
@@ -50,9 +55,19 @@ struct Successors {
 
 #[derive(Clone, Copy, Debug)]
 struct Successor {
-    pod: PodId,
-    node: Option<NodeId>,
     created: Timestamp,
+    pod: PodId,
+}
+
+/// Where a successor is looked for.
+#[derive(Clone, Copy, Debug)]
+enum Look {
+    /// On the node where the plan wants it.
+    There,
+    /// Among pods that have no node.
+    Nowhere,
+    /// On any node.
+    Elsewhere,
 }
 
 /// A move whose pod has left, or is about to.
@@ -68,9 +83,6 @@ struct Left<'s> {
 
 /// A controller as `(namespace, name)`.
 type ControllerKey<'s> = (&'s str, &'s str);
-
-/// One way to find the successor of a pod that the plan wants on this node.
-type Way = fn(&Snapshot, &Left<'_>, NodeId, &mut Successors) -> Option<PodId>;
 
 /// The moves of all removals in progress, as the VPSieNodes record them.
 pub(super) fn moves(snapshot: &Snapshot, now: Timestamp) -> Vec<Arriving> {
@@ -136,44 +148,48 @@ fn in_progress(snapshot: &Snapshot) -> impl Iterator<Item = (&Machine, NodeId)> 
 /// Looks for the pods that take the places of those that have left. Those of a StatefulSet have the same name. Of others
 /// nobody knows which one takes whose place: one that is where the plan wants it comes first, but room is rather kept than
 /// given away while there are pods without a node.
-fn find_successors<'s>(snapshot: &'s Snapshot, moves: &mut [Arriving], mut left: Vec<Left<'s>>) {
+fn find_successors<'s>(snapshot: &'s Snapshot, moves: &mut [Arriving], left: Vec<Left<'s>>) {
     if left.is_empty() {
         return;
     }
     let mut successors = successors(snapshot, &left);
-    let mut settle = |left: &mut Vec<Left<'s>>, find: Way| {
+    let room = |pod: PodId| {
+        if snapshot.pod(pod).bound {
+            Room::Nothing
+        } else {
+            Room::For(pod)
+        }
+    };
+    let (numbered, mut left): (Vec<_>, Vec<_>) = left.into_iter().partition(|left| is_numbered(left.step));
+    for left in numbered {
+        let found = successors.get(&left.controller);
+        let found = found.and_then(|found| found.named(snapshot, left.step));
+        if let (Some(pod), Some(step)) = (found, moves.get_mut(left.index)) {
+            step.room = room(pod);
+        }
+    }
+    // The youngest pods are for the removals that began last, which older ones cannot be for.
+    left.sort_by_key(|left| Reverse(left.since));
+    for look in [Look::There, Look::Nowhere, Look::Elsewhere] {
         left.retain(|left| {
             let (Some(step), Some(found)) = (moves.get_mut(left.index), successors.get_mut(&left.controller)) else {
                 return false;
             };
-            let successor = find(snapshot, left, step.to, found);
-            match successor.map(|pod| (pod, snapshot.pod(pod).bound)) {
-                Some((_, true)) => step.room = Room::Nothing,
-                Some((pod, false)) => step.room = Room::For(pod),
-                None => return true,
-            }
+            let Some(pod) = found.take(look, step.to, left.since) else {
+                return true;
+            };
+            step.room = room(pod);
             false
         });
-    };
-    settle(&mut left, |snapshot, left, _, found| {
-        let is_same = |other: &Successor| is_of(snapshot, left.step, other.pod);
-        take(&mut found.bound, is_same).or_else(|| take(&mut found.unbound, is_same))
-    });
-    left.retain(|left| !is_numbered(left.step));
-    settle(&mut left, |_, left, to, found| {
-        found.take_bound(|other| left.since <= other.created && other.node == Some(to))
-    });
-    settle(&mut left, |_, left, _, found| {
-        take(&mut found.unbound, |other| left.since <= other.created)
-    });
-    settle(&mut left, |_, left, _, found| {
-        found.take_bound(|other| left.since <= other.created)
-    });
+    }
 }
 
 /// The pods that controllers have made since they lost one by the first of the removals in progress.
 fn successors<'s>(snapshot: &'s Snapshot, left: &[Left<'s>]) -> BTreeMap<ControllerKey<'s>, Successors> {
-    let wanted: BTreeSet<ControllerKey<'_>> = left.iter().map(|left| left.controller).collect();
+    let mut lost: BTreeMap<ControllerKey<'_>, usize> = BTreeMap::new();
+    for left in left {
+        *lost.entry(left.controller).or_default() += 1;
+    }
     let since = left.iter().map(|left| left.since).min();
     // Names are compared once for each controller, not for each of its pods.
     let mut keys: BTreeMap<(Symbol, Symbol), Option<ControllerKey<'s>>> = BTreeMap::new();
@@ -187,44 +203,66 @@ fn successors<'s>(snapshot: &'s Snapshot, left: &[Left<'s>]) -> BTreeMap<Control
         }
         let key = keys.entry((pod.namespace, controller.name)).or_insert_with(|| {
             let key = (snapshot.text(pod.namespace), snapshot.text(controller.name));
-            wanted.contains(&key).then_some(key)
+            lost.contains_key(&key).then_some(key)
         });
         let Some(key) = *key else { continue };
-        let of_controller = successors.entry(key).or_default();
+        let found = successors.entry(key).or_default();
         let list = if pod.bound {
-            &mut of_controller.bound
+            found.bound.entry(pod.node).or_default()
         } else {
-            &mut of_controller.unbound
+            &mut found.unbound
         };
-        list.push(Successor {
-            pod: PodId::from_index(index),
-            node: pod.node,
-            created,
-        });
+        let pod = PodId::from_index(index);
+        list.push(Successor { created, pod });
     }
     for (key, found) in &mut successors {
-        let of_controller = left.iter().filter(|left| left.controller == *key).count();
-        found.settled = of_controller.saturating_sub(found.unbound.len());
+        let lost = lost.get(key).copied().unwrap_or_default();
+        found.settled = lost.saturating_sub(found.unbound.len());
         // The order of pods in a snapshot means nothing.
-        let by_name = |one: &Successor, other: &Successor| snapshot.compare_pods(one.pod, other.pod);
-        found.bound.sort_unstable_by(by_name);
-        found.unbound.sort_unstable_by(by_name);
+        let by_age = |one: &Successor, other: &Successor| {
+            let by_time = one.created.cmp(&other.created);
+            by_time.then_with(|| snapshot.compare_pods(one.pod, other.pod))
+        };
+        found.unbound.sort_unstable_by(by_age);
+        for list in found.bound.values_mut() {
+            list.sort_unstable_by(by_age);
+        }
     }
     successors
 }
 
 impl Successors {
-    fn take_bound(&mut self, is_it: impl Fn(&Successor) -> bool) -> Option<PodId> {
+    /// The youngest of these pods that was made since then.
+    fn take(&mut self, look: Look, to: NodeId, since: Timestamp) -> Option<PodId> {
+        let list = match look {
+            Look::Nowhere => return take_youngest(&mut self.unbound, since),
+            Look::There => self.bound.get_mut(&Some(to))?,
+            Look::Elsewhere => {
+                if !self.bound.is_empty() {
+                    let bound = std::mem::take(&mut self.bound);
+                    self.elsewhere.extend(bound.into_values().flatten());
+                    self.elsewhere.sort_by_key(|successor| successor.created);
+                }
+                &mut self.elsewhere
+            }
+        };
         let settled = self.settled.checked_sub(1)?;
-        let taken = take(&mut self.bound, is_it)?;
+        let taken = take_youngest(list, since)?;
         self.settled = settled;
         Some(taken)
     }
+
+    /// The pod that has the name of one that was evicted.
+    fn named(&self, snapshot: &Snapshot, step: &RecordedMove) -> Option<PodId> {
+        let all = self.bound.values().flatten().chain(&self.unbound);
+        let mut pods = all.map(|successor| successor.pod);
+        pods.find(|pod| is_of(snapshot, step, *pod))
+    }
 }
 
-fn take(list: &mut Vec<Successor>, is_it: impl Fn(&Successor) -> bool) -> Option<PodId> {
-    let at = list.iter().position(is_it)?;
-    Some(list.remove(at).pod)
+fn take_youngest(list: &mut Vec<Successor>, since: Timestamp) -> Option<PodId> {
+    let youngest = list.pop_if(|youngest| since <= youngest.created)?;
+    Some(youngest.pod)
 }
 
 /// Whether nobody is going to make another pod for one that was evicted, as far as anybody can tell.
