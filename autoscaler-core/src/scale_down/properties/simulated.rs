@@ -51,6 +51,8 @@ pub(super) struct Group {
     pub(super) min: usize,
     pub(super) max: usize,
     pub(super) threshold: i64,
+    /// Empty nodes that are to be there.
+    pub(super) headroom: usize,
     grown: Option<i64>,
     failed: Option<i64>,
     failures: u32,
@@ -114,29 +116,32 @@ pub(super) struct Origin {
     pub(super) planned_at: i64,
 }
 
-// === impl World ===
+// === impl Group ===
 
-impl World {
-    pub(super) fn new(
-        groups: [(usize, usize, i64); 2],
-        drain_percent: usize,
-        evictions: usize,
-        obedient: bool,
-    ) -> Self {
-        let groups = groups.map(|(min, max, threshold)| Group {
+impl Group {
+    pub(super) fn new(min: usize, max: usize, threshold: i64, headroom: usize) -> Self {
+        Self {
             min,
             max,
             threshold,
+            headroom,
             grown: None,
             failed: None,
             failures: 0,
-        });
+        }
+    }
+}
+
+// === impl World ===
+
+impl World {
+    pub(super) fn new(groups: &[Group], apps: &[App], drain_percent: usize, evictions: usize, obedient: bool) -> Self {
         Self {
             now: 0,
             nodes: BTreeMap::new(),
             pods: Vec::new(),
-            apps: Vec::new(),
-            groups: groups.into(),
+            apps: apps.to_vec(),
+            groups: groups.to_vec(),
             drain_percent,
             evictions,
             obedient,
@@ -467,9 +472,10 @@ impl World {
             cluster = cluster.group(
                 name,
                 json!({
-                    "spec": {"minNodes": group.min, "maxNodes": group.max, "scaleDownPolicy": {
-                        "cpuThreshold": group.threshold, "memoryThreshold": group.threshold,
-                    }},
+                    "spec": {
+                        "minNodes": group.min, "maxNodes": group.max, "headroom": {"nodes": group.headroom},
+                        "scaleDownPolicy": {"cpuThreshold": group.threshold, "memoryThreshold": group.threshold},
+                    },
                     "status": {
                         "lastScaleUpTime": group.grown.map(at),
                         "lastScaleDownFailureTime": group.failed.map(at),
