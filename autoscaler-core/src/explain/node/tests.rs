@@ -439,7 +439,9 @@ fn the_text_says_the_same_with_reasons_together() {
     let text = document::NodeExplanationDocument::new(&snapshot, &explanation).to_string();
     let begin = "n1 of default/workers: Keep (NotUnderutilized): cpu 50.1% of 4000m requested, threshold 50%\n";
     assert!(text.starts_with(begin), "{text}");
-    assert!(text.contains("\n  2 of 24 rules say no\n    ok NotAutoscaled: belongs to NodeGroup default/workers\n"));
+    let rules = KeepReason::ALL.len();
+    let rules = format!("\n  2 of {rules} rules say no\n    ok NotAutoscaled: belongs to NodeGroup default/workers\n");
+    assert!(text.contains(&rules), "{text}");
     assert!(text.contains("\n    NO NotUnderutilized: cpu 50.1% of 4000m requested, threshold 50%\n"));
     let end = "  2 pods: 1 Block, 1 Move
     Block (NotReplicated): pod default/bare has no controller that would replace it
