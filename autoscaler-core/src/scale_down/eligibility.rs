@@ -482,8 +482,12 @@ impl<'a> Rules<'a> {
             .scale_down
             .min_node_age
             .unwrap_or(self.snapshot.settings.min_node_age);
+        if !least.is_positive() {
+            facts.say(|| "no least age is set".to_owned());
+            return None;
+        }
         let created = on.node.created_at;
-        // An age that nobody knows is enough only where none is asked for.
+        // An age that nobody knows is not enough.
         let age = created.map_or(SignedDuration::ZERO, |created| self.now.duration_since(created));
         let message = || match created {
             Some(created) => format!("created at {}; it must be {} old", At(created), Span(least)),
@@ -491,7 +495,7 @@ impl<'a> Rules<'a> {
         };
         facts.compare(|| Span(age).to_string(), || Span(least).to_string());
         facts.say(message);
-        (least.is_positive() && age < least).then(|| Kept::new(KeepReason::NodeTooYoung, message()))
+        (age < least).then(|| Kept::new(KeepReason::NodeTooYoung, message()))
     }
 
     fn unneeded_time(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {

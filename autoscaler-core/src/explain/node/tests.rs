@@ -379,6 +379,32 @@ fn room_for_pods_of_removals_in_progress_is_taken() {
 }
 
 #[test]
+fn all_room_is_taken_while_nobody_knows_what_it_is_needed_for() {
+    // The pod was evicted, and its successor is not there yet.
+    let moves = json!({"removal": {
+        "phase": "Draining", "kind": "Drain", "startedAt": ago(10), "moves": [{"pod": "default/move", "to": "n2"}],
+    }});
+    let cluster = Cluster::new()
+        .node("n0", json!({}))
+        .machine("n0", moves)
+        .node("n1", json!({}))
+        .machine("n1", json!({}))
+        .pod("web", "n1", "1", json!({}))
+        .node("n2", json!({}))
+        .machine("n2", json!({}));
+    let node = explained(&cluster);
+    assert_eq!(
+        destinations(&node, 0),
+        ["n0: CurrentlyBeingDeleted", "n2: NodeResourcesFit"]
+    );
+    assert_eq!(
+        node["pods"][0]["destinations"][1]["message"],
+        "its room is kept for pods of a removal in progress that are not there yet"
+    );
+    assert_eq!(node["reason"], "NoPlaceToMovePods");
+}
+
+#[test]
 fn one_node_does_not_change_what_the_next_sees() {
     let cluster = Cluster::new()
         .node("n1", json!({}))
