@@ -2,7 +2,7 @@
 //!
 //! [`plan`](crate::planner::plan) stops at the first rule that says no. Here every rule is asked, in the cluster as it
 //! stands and as if nothing else was planned; what the plan itself says of the node stands beside that. The rules are in
-//! [`scale_down`](crate::scale_down) and [`drain`](crate::drain), and both ask the same ones. Only the question belongs
+//! [`scale_down`] and [`drain`](crate::drain), and both ask the same ones. Only the question belongs
 //! here; the shape of the output is in [`document`].
 
 pub mod document;
