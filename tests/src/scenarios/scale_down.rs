@@ -55,7 +55,7 @@ pub async fn b2_a_refused_eviction_ends_with_the_node_schedulable_again(mut worl
     );
     assert!(!annotations.contains_key(api::labels::CORDONED_BY), "{annotations:?}");
     world
-        .stays("no node is cordoned", 2, async || {
+        .stays("no node is cordoned", 1, async || {
             !world.list::<Node>("").await.iter().any(is_cordoned)
         })
         .await;
@@ -98,7 +98,7 @@ pub async fn b3_a_drain_that_was_cut_short_is_rolled_back(mut world: World) {
     world.start_operator();
     assert_eq!(until_rolled_back(&world).await.0, node);
     world
-        .stays("all nodes are there and none is cordoned", 2, async || {
+        .stays("all nodes are there and none is cordoned", 1, async || {
             let nodes = world.list::<Node>("").await;
             nodes.len() == 3 && !nodes.iter().any(is_cordoned)
         })
@@ -154,7 +154,7 @@ pub async fn b5_a_budget_that_blocks_keeps_the_vm_unless_force_is_allowed(mut wo
         })
         .await;
     world
-        .stays("both pods run where they were", 2, async || {
+        .stays("both pods run where they were", 1, async || {
             let pods = world.pods("web").await;
             pods.len() == 2 && pods.iter().all(|pod| is_running(pod) && node_of(pod) == node)
         })
@@ -327,7 +327,7 @@ pub async fn b15_a_bare_pod_keeps_its_node(mut world: World) {
         })
         .await;
     world
-        .stays("node and pod are there, and the node is not cordoned", 2, async || {
+        .stays("node and pod are there, and the node is not cordoned", 1, async || {
             let nodes = world.list::<Node>("").await;
             let pods = world.pods("bare").await;
             nodes.len() == 1
