@@ -1,12 +1,12 @@
-//! The scenarios on the real control plane. Each has a control plane of its own, two at a time.
+//! The scenarios on the real control plane. Each has a control plane of its own, three at a time.
 
 use std::sync::LazyLock;
 
 use harness::{scenarios, world::World};
 use tokio::sync::Semaphore;
 
-/// A control plane with an operator takes one of the two cores that a small machine has.
-static AT_A_TIME: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(2));
+/// Three keep the two cores of a small machine busy: a scenario spends most of its time waiting.
+static AT_A_TIME: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(3));
 
 macro_rules! on_the_real_control_plane {
     ($($name:ident: $scenario:ident($($argument:expr),*);)*) => {$(
