@@ -89,6 +89,8 @@ pub async fn operate(
     let watches = Watches::new(index.clone());
     // The watches go on while the loop finishes its last step.
     let stop_watches = CancellationToken::new();
+    // However this ends: nobody would stop them when it is dropped or unwinds.
+    let _stop_watches = stop_watches.clone().drop_guard();
     let watching = tokio::spawn({
         let (watches, client, stop) = (watches.clone(), clients.read.clone(), stop_watches.clone());
         async move { watches.run(&client, &report_watch, &stop).await }
