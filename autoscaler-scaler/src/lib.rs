@@ -4,7 +4,8 @@
 //! has [`actuate`] carry the decision out. [`lease`] says which replica may act. What is decided, and why, is the
 //! business of `autoscaler-core`; nothing here chooses.
 //!
-//! With the feature `embedded-cluster`, [`embedded`] is a Kubernetes API server in memory, for demos and tests.
+//! With the feature `embedded-cluster`, [`embedded`] is a Kubernetes API server in memory, for demos and tests. With the
+//! feature `failpoints`, which is for tests only, an operator can be ended in the middle of a removal.
 
 pub mod actuate;
 pub mod api;
@@ -12,6 +13,10 @@ pub mod clients;
 #[cfg(feature = "embedded-cluster")]
 pub mod embedded;
 pub mod events;
+#[cfg(feature = "failpoints")]
+pub mod failpoint;
+#[cfg(not(feature = "failpoints"))]
+mod failpoint;
 pub mod index;
 pub mod lease;
 mod news;

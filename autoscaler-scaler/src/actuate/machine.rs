@@ -21,7 +21,7 @@ use super::{
     observe::{NodeSource, Seen, began, deadlines},
     record, remove, retry_after, vms,
 };
-use crate::{api::VPSieNode, events::REPORTER, index::Key};
+use crate::{api::VPSieNode, events::REPORTER, failpoint::failpoint, index::Key};
 
 /// More steps than a life has. Reaching it means that two steps undo each other, which is a defect.
 const STEP_LIMIT: usize = 40;
@@ -93,7 +93,9 @@ impl Actuator {
             let group = tick.sight.group(&course.object);
             let limits = deadlines(self, tick, group);
             let step = lifecycle::step(&before, &seen.observation, &limits, tick.now());
+            failpoint!(before crate::failpoint::write(&before, &step.record));
             self.persist(tick, course, &before, &step, &seen).await?;
+            failpoint!(after crate::failpoint::write(&before, &step.record));
             self.tell(tick, &course.object, &before, &step, &seen).await;
 
             let (mut again, mut waits) = (step.record != before, false);
@@ -209,13 +211,17 @@ impl Actuator {
             }
             Action::ResolveVm => return Ok(Done::Wait(self.settings.list_interval)),
             Action::DeleteVm(id) => {
+                failpoint!(before "delete-vm");
                 self.delete_vm(tick, machine, &id).await;
+                failpoint!(after "delete-vm");
                 return Ok(Done::Wait(SOON));
             }
             Action::Evict { forced } => return Ok(self.evict(tick, machine, seen, forced).await),
             Action::DeleteNode => {
                 if let Some(node) = &seen.node {
+                    failpoint!(before "delete-node");
                     join::delete(client, node).await?;
+                    failpoint!(after "delete-node");
                 }
                 course.source = NodeSource::Server;
                 // A finalizer may hold it: then it is still there, and asking at once changes nothing.
@@ -232,7 +238,9 @@ impl Actuator {
                 );
             }
             Action::DeleteRecord => {
+                failpoint!(before "delete-record");
                 remove::delete_record(client, &self.index, machine).await?;
+                failpoint!(after "delete-record");
                 tick.fact(Fact::NodeRemoved {
                     group: machine.node_group_key(),
                 });
@@ -243,8 +251,18 @@ impl Actuator {
                 join::prepare(client, &node_name, &seen.dress, id.as_deref()).await?
             }
             Action::RemoveStartupTaint => join::remove_startup_taint(client, &node_name, &seen.dress).await?,
-            Action::Cordon => join::cordon(client, &node_name, &join::mark(machine), tick.now()).await?,
-            Action::Uncordon => join::uncordon(client, &node_name, machine).await?,
+            Action::Cordon => {
+                failpoint!(before "cordon");
+                let node = join::cordon(client, &node_name, &join::mark(machine), tick.now()).await?;
+                failpoint!(after "cordon");
+                node
+            }
+            Action::Uncordon => {
+                failpoint!(before "uncordon");
+                let node = join::uncordon(client, &node_name, machine).await?;
+                failpoint!(after "uncordon");
+                node
+            }
         };
         self.index.put_node(node.clone());
         course.source = NodeSource::Written(Box::new(node));
@@ -326,11 +344,13 @@ impl Actuator {
         let now = tick.now();
         let mut next = seen.load.next.map(|at| at.duration_since(now));
         for victim in &seen.load.due {
+            failpoint!(before if victim.daemon { "evict-daemon" } else { "evict" });
             let evicted = if forced && !victim.daemon {
                 drain::delete_past_budget(&self.clients.evict, victim).await
             } else {
                 drain::evict(&self.clients.evict, victim).await
             };
+            failpoint!(after(evicted == Evicted::Yes).then_some(if victim.daemon { "evict-daemon" } else { "evict" }));
             let (namespace, name) = &victim.key;
             match &evicted {
                 Evicted::Yes => tick.fact(Fact::PodEvicted {

@@ -17,6 +17,7 @@ use super::{Actuator, CONCURRENCY, record};
 use crate::{
     api::{PodMove, VPSieNode, labels},
     events::REPORTER,
+    failpoint::failpoint,
     index::{Cluster, Index, key_of},
 };
 
@@ -99,9 +100,11 @@ impl Actuator {
             ..PatchParams::default()
         };
         let patch = json!({ "metadata": { "resourceVersion": machine.resource_version() }, "status": patch });
+        failpoint!(before "write-Planned");
         let written = machines
             .patch_status(&machine.name_any(), &params, &Patch::Merge(&patch))
             .await?;
+        failpoint!(after "write-Planned");
         let (reason, moves) = match removal.kind {
             RemovalKind::Empty => ("ScaleDownEmpty", "no pod has to move".to_owned()),
             RemovalKind::Drain => ("ScaleDown", format!("{} pods move to other nodes", removal.moves.len())),
@@ -114,6 +117,7 @@ impl Actuator {
                 format!("removing node {node}: {moves}"),
             )
             .await;
+        failpoint!(after "announce");
         self.index.put_machine(written);
         Ok(())
     }
@@ -138,6 +142,7 @@ pub(super) async fn delete_record(client: &Client, index: &Index, machine: &VPSi
         };
         machine = deleting;
     }
+    failpoint!(before "release-record");
     let finalizers: Vec<&String> = machine
         .finalizers()
         .iter()
