@@ -1,5 +1,6 @@
 //! What must happen, told once for both kinds of Kubernetes API: each scenario takes a fresh [`World`].
 
+mod kills;
 mod scale_down;
 mod scale_up;
 mod utilization;
@@ -22,7 +23,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use vpsie_client::mock::{Fault, Route, Times};
 
-pub use self::{scale_down::*, scale_up::*, utilization::*, whole::*};
+pub use self::{kills::*, scale_down::*, scale_up::*, utilization::*, whole::*};
 use crate::world::{NAMESPACE, World, is_running};
 
 /// Hands a macro the list of all tests: a name, the scenario it runs, and the arguments behind the world.

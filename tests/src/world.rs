@@ -288,6 +288,21 @@ impl World {
         self.operator.take().expect("an operator runs").task.abort();
     }
 
+    /// Waits until the operator has come to a failpoint and ended there.
+    pub async fn until_operator_fails(&mut self, what: &str) {
+        self.until(what, async || {
+            self.operator
+                .as_ref()
+                .is_none_or(|operator| operator.task.is_finished())
+        })
+        .await;
+        let ended = self.operator.take().expect("an operator runs").task.await;
+        assert!(
+            ended.as_ref().is_err_and(|error| error.is_panic()),
+            "{what}: it ended with {ended:?}"
+        );
+    }
+
     /// Waits until the condition holds, and fails with a picture of the world when it does not come true.
     pub async fn until<F, T>(&self, what: &str, condition: F)
     where

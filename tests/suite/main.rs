@@ -2,5 +2,6 @@
 
 mod control_plane;
 mod crds;
+mod failpoints;
 mod process;
 mod scaling;

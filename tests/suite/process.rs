@@ -3,70 +3,21 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
+    process::Command,
     time::Duration,
 };
 
-use harness::world::World;
+use harness::{
+    operator::{OperatorProcess, Start},
+    world::World,
+};
 use serde_json::json;
 use vpsie_client::mock::{Fault, Route, Times};
 
-/// An operator process that is killed at the latest when the test ends.
-struct Operator(Child);
+const PROGRAM: &str = env!("CARGO_BIN_EXE_operator");
 
-impl Operator {
-    fn start(world: &World) -> Self {
-        Self::start_at(world, "127.0.0.1:0".parse().unwrap())
-    }
-
-    /// Starts it with probes and metrics at one address.
-    fn start_at(world: &World, address: SocketAddr) -> Self {
-        let (kubeconfig, _) = world.addresses();
-        let address = address.to_string();
-        let child = Command::new(env!("CARGO_BIN_EXE_operator"))
-            .args([
-                "run",
-                "--cluster",
-                "test",
-                "--log-level",
-                "warn",
-                "--metrics-addr",
-                &address,
-                "--health-addr",
-                &address,
-            ])
-            .args([
-                "--vpsie-list-interval",
-                "200ms",
-                "--scan-interval",
-                "1s",
-                "--batch-idle",
-                "100ms",
-                "--batch-max",
-                "1s",
-                "--leader-election=false",
-                "--kubeconfig",
-            ])
-            .arg(kubeconfig)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self(child)
-    }
-
-    /// SIGKILL: no destructor runs, nothing is flushed.
-    fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        // It may have ended already.
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
+fn start(world: &World) -> OperatorProcess {
+    OperatorProcess::start(PROGRAM, world, &Start::default())
 }
 
 /// The status and the body of `GET path`; `None` when nothing answers.
@@ -87,7 +38,11 @@ async fn probes_and_metrics_answer_and_sigterm_ends_it_cleanly() {
     world.group("general", 1, 5, &["small-2"], json!({})).await;
     // The port is free now; should somebody else take it before the operator does, the test fails and says so.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut operator = Operator::start_at(&world, address);
+    let at_address = Start {
+        address: Some(address),
+        ..Start::default()
+    };
+    let mut operator = OperatorProcess::start(PROGRAM, &world, &at_address);
     world
         .until("the operator is ready", async || {
             get(address, "/readyz").is_some_and(|(status, _)| status == 200)
@@ -103,14 +58,14 @@ async fn probes_and_metrics_answer_and_sigterm_ends_it_cleanly() {
         "{metrics}"
     );
     let killed = Command::new("kill")
-        .args(["-TERM", &operator.0.id().to_string()])
+        .args(["-TERM", &operator.id().to_string()])
         .status()
         .unwrap();
     assert!(killed.success());
     world
         .until("the operator has ended", async || get(address, "/ping").is_none())
         .await;
-    assert_eq!(operator.0.wait().unwrap().code(), Some(0));
+    assert_eq!(operator.wait().code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -122,7 +77,7 @@ async fn b32e_killed_between_the_create_and_the_write_of_its_outcome_one_vm() {
     world
         .mock
         .inject(Route::CreateVm, Fault::Delay(Duration::from_secs(3600)), Times::Next(1));
-    let operator = Operator::start(&world);
+    let operator = start(&world);
     world.deploy("web", 1, "500m", json!({})).await;
     world
         .until("the VM is there, and its creator does not know", async || {
@@ -131,7 +86,7 @@ async fn b32e_killed_between_the_create_and_the_write_of_its_outcome_one_vm() {
         .await;
     operator.kill();
     world.mock.clear_faults();
-    let _successor = Operator::start(&world);
+    let _successor = start(&world);
     world.until_running("web", 1).await;
     world.until_size(1).await;
     world.stays("one VM", 3, async || world.mock.vms().len() == 1).await;
@@ -145,7 +100,7 @@ async fn killed_at_any_time_of_a_scale_up_and_a_scale_down_nothing_leaks() {
     world.group("general", 0, 5, &["medium-4"], json!({})).await;
     // Killed at ten different moments of the first second, and then left to finish.
     for moment in 0..10 {
-        let operator = Operator::start(&world);
+        let operator = start(&world);
         if moment == 0 {
             world.deploy("web", 10, "500m", json!({})).await;
         }
@@ -153,17 +108,17 @@ async fn killed_at_any_time_of_a_scale_up_and_a_scale_down_nothing_leaks() {
         tokio::time::sleep_until(killed).await;
         operator.kill();
     }
-    let operator = Operator::start(&world);
+    let operator = start(&world);
     world.until_running("web", 10).await;
     world.until_size(2).await;
     operator.kill();
     world.undeploy("web").await;
     for moment in 0..10 {
-        let operator = Operator::start(&world);
+        let operator = start(&world);
         let killed = tokio::time::Instant::now() + Duration::from_millis(500 + 290 * moment);
         tokio::time::sleep_until(killed).await;
         operator.kill();
     }
-    let _last = Operator::start(&world);
+    let _last = start(&world);
     world.until_size(0).await;
 }
