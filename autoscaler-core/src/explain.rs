@@ -2,7 +2,8 @@
 //!
 //! Where a [`plan`](crate::planner::plan) moves and places other pods first, this looks at one pod at a time and moves
 //! nothing. The answer for a node is that of kube-scheduler, also for nodes that are not Ready. Only the question belongs
-//! here: the rules are in [`fit`](crate::fit) and [`World`], the shape of the output is in [`document`].
+//! here: the rules are in [`fit`](crate::fit) and [`World`], the shape of the output is in [`document`]. Why a node stays
+//! or goes is the question of [`node`].
 
 pub mod document;
 pub mod node;

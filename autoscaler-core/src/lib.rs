@@ -47,7 +47,7 @@
 //!   [`scale_down`] moves them, by the rules of [`drain`] and [`pdb`]. [`fit`] and [`constraint`] answer as the Filter
 //!   plugins of kube-scheduler do.
 //! - The result is a [`plan`](mod@plan), [`check`](mod@check) judges it, [`document`] turns it into JSON. [`explain`] says
-//!   what one pod sees before anything is moved.
+//!   what one pod sees before anything is moved, and why a node stays.
 //! - [`usage`] keeps what nodes are measured to use, which scale-down looks at beside the requests of their pods.
 //! - [`lifecycle`] is the life of one node as a state machine, [`provider`] is the port to the cloud.
 //!
