@@ -472,12 +472,13 @@ impl<'p, 'w, 's> Search<'p, 'w, 's> {
             let Some(spot) = self.packing.open(offer) else { continue };
             let bin = self.packing.spots.get(spot).map(|spot| spot.bin);
             if bin.is_some_and(|bin| self.packing.world.misfit(class, bin).is_none()) {
-                self.price += price;
+                let before = self.price;
+                self.price = before.saturating_add(price);
                 self.packing.place(kind, spot);
                 self.moves.extend([Move::Open(offer), Move::Place(kind, spot)]);
                 go_on(self, (spots.len(), index));
                 self.moves.truncate(self.moves.len().saturating_sub(2));
-                self.price -= price;
+                self.price = before;
             }
             self.packing.rollback(mark);
         }
@@ -582,7 +583,7 @@ impl<'p, 'w, 's> Search<'p, 'w, 's> {
             let size = self.packing.kinds.list.get(entry.kind).map_or(0, |kind| kind.size);
             let count = i64::try_from(self.waiting(*entry)).unwrap_or(i64::MAX);
             for (missing, request) in missing.iter_mut().zip(sizes.of(size)) {
-                *missing += request * count;
+                *missing = i64::saturating_add(*missing, request.saturating_mul(count));
             }
         }
         for spot in self
@@ -592,7 +593,7 @@ impl<'p, 'w, 's> Search<'p, 'w, 's> {
             .chain(self.first_new..self.packing.spots.len())
         {
             for (missing, free) in missing.iter_mut().zip(self.packing.free(spot)) {
-                *missing -= (*free).max(0);
+                *missing = i64::saturating_sub(*missing, (*free).max(0));
             }
         }
         let least = price_of(&self.worth, &missing);

@@ -65,3 +65,15 @@ fn a_search_keeps_the_maximum() {
     assert_eq!(left.len(), 1, "{plan:#?}");
     assert!(!left[0].reasons.is_empty(), "{plan:#?}");
 }
+
+#[test]
+fn requests_whose_sum_is_no_number_are_searched_too() {
+    let huge = "cpu: 100m, memory: \"4000000000000000000\"";
+    let plan = Case::new()
+        .group("g", 0, 5, "medium", &[])
+        .with("apiVersion: v1\nkind: Node\nmetadata: {name: huge, labels: {kubernetes.io/hostname: huge}}\nstatus:\n  allocatable: {cpu: \"64\", memory: \"9000000000000000000\", pods: \"110\"}\n  conditions: [{type: Ready, status: \"True\"}]")
+        .pending("huge", 3, huge, &[])
+        .plan();
+    let placed = plan.pods.iter().filter(|pod| pod.node.as_deref() == Some("huge"));
+    assert_eq!(placed.count(), 2, "{plan:#?}");
+}
