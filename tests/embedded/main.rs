@@ -17,7 +17,7 @@ macro_rules! on_the_embedded_cluster {
 harness::every_scenario!(on_the_embedded_cluster);
 
 /// An in-memory cluster costs this process time for every object at every tick of the clock: several small ones cost less.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 4;
 
 #[tokio::test(start_paused = true)]
 async fn killed_at_every_step_of_a_removal() {
