@@ -309,7 +309,7 @@ async fn incident_2cb8f18_a_node_that_comes_back_under_its_name_is_another_one()
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_reads_once_per_pause_until_it_is_stopped() {
+async fn incident_b801259_it_reads_once_per_pause_until_it_is_stopped() {
     let world = World::new();
     let stop = CancellationToken::new();
     let reports = Arc::new(AtomicUsize::new(0));

@@ -57,6 +57,7 @@ macro_rules! every_scenario {
             b2_a_refused_eviction_ends_with_the_node_schedulable_again: b2_a_refused_eviction_ends_with_the_node_schedulable_again();
             b3_a_drain_that_was_cut_short_is_resumed: b3_a_drain_that_was_cut_short_is_resumed();
             b3_a_drain_that_was_cut_short_is_rolled_back: b3_a_drain_that_was_cut_short_is_rolled_back();
+            incident_6f30490_a_drain_that_waits_does_not_keep_the_operator_from_ending: incident_6f30490_a_drain_that_waits_does_not_keep_the_operator_from_ending();
             b4_after_a_failed_drain_no_other_node_is_cordoned: b4_after_a_failed_drain_no_other_node_is_cordoned();
             b5_a_budget_that_blocks_keeps_the_vm_unless_force_is_allowed: b5_a_budget_that_blocks_keeps_the_vm_unless_force_is_allowed();
             b6_a_stateful_set_that_comes_back_elsewhere_does_not_hold_the_drain: b6_a_stateful_set_that_comes_back_elsewhere_does_not_hold_the_drain();

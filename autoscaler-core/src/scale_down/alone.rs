@@ -3,10 +3,7 @@
 //! Nothing is judged here: the rules about the node are those of `eligibility`, the steps after them those of the
 //! planner. Here they are all asked, also after one that says no, and where each pod could go is listed.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -26,7 +23,6 @@ use super::{
     Candidate, Demand, Kept, Planner,
     eligibility::Rules,
     facts::Facts,
-    in_progress,
     utilization::{Share, Usage, Usages},
 };
 
@@ -38,8 +34,6 @@ pub(crate) struct Alone<'w, 's> {
     usages: Usages<'s>,
     rules: Rules<'s>,
     planner: Planner<'w, 's>,
-    /// Nodes whose room is kept for pods of removals in progress, nobody knows yet how much of it.
-    closed: BTreeSet<NodeId>,
     /// How many more destinations may be listed.
     room: usize,
 }
@@ -78,7 +72,6 @@ impl<'w, 's> Alone<'w, 's> {
             now,
             usages: Usages::new(snapshot, now),
             rules: Rules::new(snapshot, demand, options, now),
-            closed: in_progress::closed(&in_progress::moves(snapshot, now)),
             planner: Planner::new(world, ledger, destinations.collect(), snapshot.pod_ids(), now),
             room,
         }
@@ -229,7 +222,7 @@ impl<'w, 's> Alone<'w, 's> {
             let unusable = scale_up::unusable(snapshot, node);
             let refusal = unusable
                 .map(|(reason, message)| Why::Rule(reason, message.into()))
-                .or_else(|| self.closed.contains(&node).then(kept_room))
+                .or_else(|| self.planner.closed.contains(&node).then(kept_room))
                 .or_else(|| world.misfit(class, node.into()).map(Why::Node))
                 .or_else(|| {
                     // Whoever cordoned the node wants it to be left alone, also by pods that tolerate it.

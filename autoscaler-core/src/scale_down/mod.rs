@@ -210,6 +210,8 @@ struct Planner<'w, 's> {
     snapshot: &'s Snapshot,
     /// Nodes that pods of removals in progress move to, each with one that they come from.
     arriving: BTreeMap<NodeId, NodeId>,
+    /// Nodes whose room is kept for pods of removals in progress, nobody knows yet how much of it.
+    closed: BTreeSet<NodeId>,
     places: Places<'s>,
     ledger: Ledger<'s>,
     limits: Limits<'s>,
@@ -416,6 +418,7 @@ impl<'w, 's> Planner<'w, 's> {
             snapshot,
             arriving: arriving.iter().map(|step| (step.to, step.from)).collect(),
             places: Places::new(snapshot, Shapes::new(snapshot), destinations, closed.len(), pods),
+            closed,
             ledger,
             limits: Limits::new(snapshot, now),
             headroom,

@@ -14,10 +14,7 @@ use autoscaler_scaler::{
     api::{NodeGroup, Phase, RemovalPhase, VPSieNode},
     embedded::{ApiError, Verb},
 };
-use k8s_openapi::api::{
-    core::v1::{Event, Pod, Secret},
-    policy::v1::PodDisruptionBudget,
-};
+use k8s_openapi::api::core::v1::{Event, Pod, Secret};
 use kube::{
     Api, ResourceExt as _,
     api::{Patch, PatchParams},
@@ -256,12 +253,7 @@ async fn a_pending_pod_that_needs_the_node_ends_the_removal() {
     world.deployment("web", 1).await;
     world.pass(3).await;
     world.foreign_node("other").await;
-    let _budget: PodDisruptionBudget = world
-        .create(json!({
-            "metadata": { "name": "web" },
-            "spec": { "minAvailable": 1, "selector": { "matchLabels": { "app": "web" } } },
-        }))
-        .await;
+    world.budget_of_web().await;
     world.pass(2).await;
     world.begin_removal(&node, "other").await;
     world.pass(5).await;
@@ -292,16 +284,7 @@ async fn a_deletion_by_hand_does_not_evict_what_nobody_would_replace() {
     let mut world = World::new(json!({ "scaleDownPolicy": { "drainTimeoutSeconds": 30 } })).await;
     let node = world.ready_node().await;
     world.deployment("web", 1).await;
-    let _bare: Pod = world
-        .create(json!({
-            "metadata": { "name": "bare" },
-            "spec": {
-                "nodeSelector": { "team": "a" },
-                "tolerations": [{ "key": "dedicated", "operator": "Exists" }],
-                "containers": [{ "name": "c", "image": "i" }],
-            },
-        }))
-        .await;
+    world.bare_pod().await;
     world.foreign_node("other").await;
     world.pass(3).await;
     let machines: Api<VPSieNode> = world.api();

@@ -280,22 +280,8 @@ async fn b15_force_is_for_budgets_and_only_when_the_drain_is_overdue() {
     let mut world = World::new(policy).await;
     let node = world.ready_node().await;
     world.deployment("web", 1).await;
-    let _bare: Pod = world
-        .create(json!({
-            "metadata": { "name": "bare" },
-            "spec": {
-                "nodeSelector": { "team": "a" },
-                "tolerations": [{ "key": "dedicated", "operator": "Exists" }],
-                "containers": [{ "name": "c", "image": "i" }],
-            },
-        }))
-        .await;
-    let _budget: PodDisruptionBudget = world
-        .create(json!({
-            "metadata": { "name": "web" },
-            "spec": { "minAvailable": 1, "selector": { "matchLabels": { "app": "web" } } },
-        }))
-        .await;
+    world.bare_pod().await;
+    world.budget_of_web().await;
     world.pass(3).await;
     world.foreign_node("other").await;
     world.pass(2).await;

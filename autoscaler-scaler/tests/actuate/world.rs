@@ -22,7 +22,7 @@ use autoscaler_scaler::{
     index::Index,
     watch::Watches,
 };
-use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, ResourceExt as _, api::PostParams};
@@ -334,18 +334,37 @@ impl World {
             .await;
     }
 
+    /// A pod of no controller, on a node of the group.
+    pub(crate) async fn bare_pod(&self) {
+        let _created: Pod = self
+            .create(json!({
+                "metadata": { "name": "bare" },
+                "spec": {
+                    "nodeSelector": { "team": "a" },
+                    "tolerations": [{ "key": "dedicated", "operator": "Exists" }],
+                    "containers": [{ "name": "c", "image": "i" }],
+                },
+            }))
+            .await;
+    }
+
+    /// A budget that lets no pod of the deployment `web` go.
+    pub(crate) async fn budget_of_web(&self) {
+        let _created: PodDisruptionBudget = self
+            .create(json!({
+                "metadata": { "name": "web" },
+                "spec": { "minAvailable": 1, "selector": { "matchLabels": { "app": "web" } } },
+            }))
+            .await;
+    }
+
     /// A node whose drain hangs at a disruption budget: its name.
     pub(crate) async fn hanging_drain(&mut self) -> String {
         let node = self.ready_node().await;
         self.deployment("web", 1).await;
         self.pass(3).await;
         self.foreign_node("other").await;
-        let _budget: PodDisruptionBudget = self
-            .create(json!({
-                "metadata": { "name": "web" },
-                "spec": { "minAvailable": 1, "selector": { "matchLabels": { "app": "web" } } },
-            }))
-            .await;
+        self.budget_of_web().await;
         self.pass(2).await;
         self.begin_removal(&node, "other").await;
         self.pass(5).await;

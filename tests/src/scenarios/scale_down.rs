@@ -70,6 +70,7 @@ pub async fn b2_a_refused_eviction_ends_with_the_node_schedulable_again(mut worl
 /// operator goes on with the drain.
 pub async fn b3_a_drain_that_was_cut_short_is_resumed(mut world: World) {
     let (node, watcher) = half_drained(&mut world).await;
+    world.abort_operator();
     world.kubelets.release_pods();
     world.start_operator();
     world.until_vms(2).await;
@@ -89,10 +90,25 @@ pub async fn b3_a_drain_that_was_cut_short_is_resumed(mut world: World) {
     world.stop_operator().await;
 }
 
+/// A drain of the Go autoscaler that waited did not notice that the process was to end. Here the operator ends while a
+/// budget refuses, and the next one goes on.
+pub async fn incident_6f30490_a_drain_that_waits_does_not_keep_the_operator_from_ending(mut world: World) {
+    let (node, watcher) = half_drained(&mut world).await;
+    let patience = world.pace.patience;
+    let ended = tokio::time::timeout(patience, world.stop_operator()).await;
+    assert!(ended.is_ok(), "the operator does not end while {node} is being drained");
+    world.kubelets.release_pods();
+    world.start_operator();
+    world.until_vms(2).await;
+    expect_evictions(watcher, 2).await;
+    world.stop_operator().await;
+}
+
 /// As [`b3_a_drain_that_was_cut_short_is_resumed`], with a budget that never recovers: the next operator takes its
 /// predecessor's cordon off.
 pub async fn b3_a_drain_that_was_cut_short_is_rolled_back(mut world: World) {
     let (node, watcher) = half_drained(&mut world).await;
+    world.abort_operator();
     let soon = json!({ "scaleDownPolicy": short_drain(&world) });
     world.change_group("general", soon).await;
     world.start_operator();
@@ -416,9 +432,8 @@ async fn expect_evictions(watcher: Watcher, count: usize) {
     assert!(report.repeated().is_empty(), "{:#?}", report.evictions);
 }
 
-/// Three nodes with two pods each under a budget of one, and an operator that ended in the middle of a drain: one pod of
-/// the cordoned node has been evicted, and its replacement is not started. Returns the name of that node, and who has been
-/// watching.
+/// Three nodes with two pods each under a budget of one, and a drain that waits in its middle: one pod of the cordoned node
+/// has been evicted, and its replacement is not started. Returns the name of that node, and who has been watching.
 async fn half_drained(world: &mut World) -> (String, Watcher) {
     idle_nodes(world, 3, 2, json!({}), json!({})).await;
     world.budget("web", 1).await;
@@ -427,7 +442,6 @@ async fn half_drained(world: &mut World) -> (String, Watcher) {
     world.kubelets.hold_pods();
     world.change_group("general", json!({ "minNodes": 2 })).await;
     let node = until_half_drained(world).await;
-    world.abort_operator();
     let cordoned = world.list::<Node>("").await;
     let cordoned: Vec<_> = cordoned
         .iter()
