@@ -309,7 +309,7 @@ pub async fn b32e_an_operator_that_ends_during_a_create_buys_one_vm(mut world: W
             world.mock.vms().len() == 1
         })
         .await;
-    world.abort_operator();
+    world.abort_operator().await;
     world.mock.clear_faults();
     world.start_operator();
     world.until_running("web", 1).await;

@@ -39,7 +39,7 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use vpsie_client::{
     VmProvider,
@@ -173,7 +173,9 @@ impl World {
             clients: Clients::new(plane.config()).unwrap(),
             pace: Pace {
                 window: 2,
-                patience: Duration::from_secs(90),
+                // An eviction whose caller ends while the API server works on it may have been counted in the budget and not
+                // have deleted the pod. The disruption controller takes that back after two minutes.
+                patience: Duration::from_secs(240),
                 look: Duration::from_millis(100),
                 usage: WindowShape::new(SignedDuration::from_secs(5), SignedDuration::from_secs(1)).unwrap(),
                 grace: options.max_grace,
@@ -283,9 +285,15 @@ impl World {
         operator.task.await.unwrap().unwrap();
     }
 
-    /// Ends the operator in the middle of whatever it does.
-    pub fn abort_operator(&mut self) {
-        self.operator.take().expect("an operator runs").task.abort();
+    /// Ends the operator in the middle of whatever it does, and waits until it has ended.
+    pub async fn abort_operator(&mut self) {
+        let task = self.operator.take().expect("an operator runs").task;
+        task.abort();
+        let ended = task.await;
+        assert!(
+            ended.as_ref().is_err_and(JoinError::is_cancelled),
+            "the operator had ended with {ended:?}"
+        );
     }
 
     /// Waits until the operator has come to a failpoint and ended there.
@@ -367,6 +375,15 @@ impl World {
                 "NodeGroup {} {}",
                 group.name_any(),
                 serde_json::to_string(&group.status).unwrap()
+            )
+            .unwrap();
+        }
+        for budget in self.list::<PodDisruptionBudget>("").await {
+            writeln!(
+                text,
+                "PodDisruptionBudget {} {}",
+                budget.name_any(),
+                serde_json::to_string(&budget.status).unwrap()
             )
             .unwrap();
         }

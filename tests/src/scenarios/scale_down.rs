@@ -70,7 +70,7 @@ pub async fn b2_a_refused_eviction_ends_with_the_node_schedulable_again(mut worl
 /// operator goes on with the drain.
 pub async fn b3_a_drain_that_was_cut_short_is_resumed(mut world: World) {
     let (node, watcher) = half_drained(&mut world).await;
-    world.abort_operator();
+    world.abort_operator().await;
     world.kubelets.release_pods();
     world.start_operator();
     world.until_vms(2).await;
@@ -108,7 +108,7 @@ pub async fn incident_6f30490_a_drain_that_waits_does_not_keep_the_operator_from
 /// predecessor's cordon off.
 pub async fn b3_a_drain_that_was_cut_short_is_rolled_back(mut world: World) {
     let (node, watcher) = half_drained(&mut world).await;
-    world.abort_operator();
+    world.abort_operator().await;
     let soon = json!({ "scaleDownPolicy": short_drain(&world) });
     world.change_group("general", soon).await;
     world.start_operator();
