@@ -8,6 +8,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use jiff::Timestamp;
 
 use crate::{
+    drain,
     fit::{self, Misfit},
     provider::{DatacenterId, OfferingId},
     quantity::HourlyPrice,
@@ -291,6 +292,41 @@ reasons! {
         UnmovableKubeSystemPod,
         /// Its PodDisruptionBudget does not allow it now.
         NotEnoughPdb,
+    }
+}
+
+// === impl NodeReport ===
+
+impl NodeReport {
+    /// Whether pods had better be bound elsewhere: the node is unneeded, and if it stays, then only for a time, or because so
+    /// many nodes are to stay. A pod on it would keep it for good, or use up head-room that is bought anew.
+    ///
+    /// A node that pods of another removal move to is no candidate, and neither is one that stays for its own pods. Those
+    /// keep it also when head-room is the only other place for them: of head-room the empty nodes are candidates.
+    #[must_use]
+    pub fn is_deletion_candidate(&self, snapshot: &Snapshot, now: Timestamp) -> bool {
+        let is_empty = || {
+            let pods = snapshot.pods_on(self.node);
+            !pods.iter().any(|pod| drain::must_move(snapshot, *pod, now))
+        };
+        let may_go = match self.verdict {
+            NodeVerdict::Remove => true,
+            NodeVerdict::Keep {
+                reason: KeepReason::Headroom,
+                ..
+            } => is_empty(),
+            NodeVerdict::Keep { reason, .. } => matches!(
+                reason,
+                KeepReason::NodeTooYoung
+                    | KeepReason::NotUnderutilized
+                    | KeepReason::NotUnneededLongEnough
+                    | KeepReason::InCooldown
+                    | KeepReason::RecentlyFailed
+                    | KeepReason::NodeGroupMinSizeReached
+                    | KeepReason::DisruptionBudgetReached
+            ),
+        };
+        self.unneeded && may_go
     }
 }
 

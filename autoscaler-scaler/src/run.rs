@@ -222,6 +222,10 @@ impl Loop {
                     .record(&self.clients.write, &self.index, &cluster, &snapshot, &plan)
                     .await,
             ),
+            (
+                "mark deletion candidates",
+                self.actuator.mark_candidates(&cluster, &snapshot, &plan).await,
+            ),
         ] {
             if let Err(error) = result {
                 self.problem(operation, error.to_string());

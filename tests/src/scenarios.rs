@@ -52,6 +52,7 @@ macro_rules! every_scenario {
             shapes_that_share_nodes_run_after_one_round: shapes_that_share_nodes_run_after_one_round();
             pods_that_the_scheduler_leaves_over_get_nodes: pods_that_the_scheduler_leaves_over_get_nodes();
             headroom_keeps_an_empty_node: headroom_keeps_an_empty_node();
+            headroom_is_not_used_up_by_a_drain: headroom_is_not_used_up_by_a_drain();
             a_pod_group_waits_as_a_whole: a_pod_group_waits_as_a_whole();
             b4_b5_a_budget_that_allows_nothing_keeps_every_node: b4_b5_a_budget_that_allows_nothing_keeps_every_node();
             b2_a_refused_eviction_ends_with_the_node_schedulable_again: b2_a_refused_eviction_ends_with_the_node_schedulable_again();

@@ -609,6 +609,15 @@ pub fn is_cordoned(node: &Node) -> bool {
     node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true)
 }
 
+/// Whether a node has the taint of a deletion candidate.
+pub fn is_candidate(node: &Node) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    taints
+        .into_iter()
+        .flatten()
+        .any(|taint| taint.key == api::labels::CANDIDATE_TAINT)
+}
+
 /// Merges objects; what is not an object is replaced.
 fn merge(into: &mut Value, from: Value) {
     match (into, from) {

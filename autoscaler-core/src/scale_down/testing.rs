@@ -298,6 +298,12 @@ impl Run {
         &self.report(node).message
     }
 
+    /// Whether pods had better be bound elsewhere.
+    pub(crate) fn is_candidate(&self, node: &str) -> bool {
+        let now = NOW.parse().unwrap();
+        self.report(node).is_deletion_candidate(&self.snapshot, now)
+    }
+
     /// The names of the nodes that go, in the order of the plan.
     pub(crate) fn removed(&self) -> Vec<&str> {
         self.down

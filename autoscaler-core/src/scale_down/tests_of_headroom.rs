@@ -44,6 +44,18 @@ fn as_many_empty_nodes_stay_as_are_asked_for() {
 }
 
 #[test]
+fn of_head_room_the_empty_nodes_are_deletion_candidates() {
+    let run = keeping(&json!({"nodes": 1}))
+        .node("empty", json!({}))
+        .node("busy", json!({}))
+        .pod("p-1", "busy", "100m", json!({}))
+        .run();
+    assert_eq!([run.verdict("empty"), run.verdict("busy")], ["Headroom", "Headroom"]);
+    assert_eq!(run.message("busy"), run.message("empty"));
+    assert_eq!([run.is_candidate("empty"), run.is_candidate("busy")], [true, false]);
+}
+
+#[test]
 fn a_percentage_is_of_the_nodes_with_pods() {
     let cluster = |percent: i64| {
         let mut cluster = keeping(&json!({"percent": percent}));

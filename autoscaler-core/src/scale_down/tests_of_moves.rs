@@ -30,6 +30,7 @@ fn pods_move_to_a_named_node_and_that_node_stays() {
     assert_eq!(run.moves("n1"), ["a>n2"]);
     assert_eq!(run.down.removals[0].kind, RemovalKind::Drain);
     assert_eq!(run.verdict("n2"), "MoveTarget");
+    assert_eq!([run.is_candidate("n1"), run.is_candidate("n2")], [true, false]);
     assert_eq!(run.message("n1"), "1 pod moves to another node");
 }
 

@@ -1,6 +1,6 @@
 //! The Node of a VPSieNode: finding it, labels and taints on it, cordon, and its deletion.
 //!
-//! Every write is a merge patch of single keys with the resource version that was read, so that nothing that is not
+//! Every write is a merge patch of what it is about with the resource version that was read, so that nothing that is not
 //! ours is touched and a conflict is noticed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -183,6 +183,26 @@ pub(super) async fn remove_startup_taint(client: &Client, name: &str, dress: &Dr
     .await
 }
 
+/// Whether the Node has the taint of a deletion candidate.
+pub(super) fn is_candidate(node: &Node) -> bool {
+    node.spec.taints.iter().any(is_candidate_taint)
+}
+
+/// Puts the taint of a deletion candidate on the Node, or takes it off.
+pub(super) async fn set_candidate(client: &Client, name: &str, candidate: bool) -> Result<Node, kube::Error> {
+    update(client, name, |node| {
+        let others = node.spec.taints.iter().filter(|taint| !is_candidate_taint(taint));
+        let ours = Taint {
+            key: labels::CANDIDATE_TAINT.to_owned(),
+            effect: "PreferNoSchedule".to_owned(),
+            ..Taint::default()
+        };
+        let taints: Vec<Value> = others.chain(candidate.then_some(&ours)).map(taint_json).collect();
+        (is_candidate(node) != candidate).then(|| json!({ "spec": { "taints": taints } }))
+    })
+    .await
+}
+
 /// Cordons the Node with our mark, unless it is cordoned already.
 pub(super) async fn cordon(client: &Client, name: &str, mark: &str, now: Timestamp) -> Result<Node, kube::Error> {
     update(client, name, |node| {
@@ -299,6 +319,10 @@ fn taint(taint: &api::Taint) -> Taint {
         effect: taint.effect.as_str().to_owned(),
         time_added: None,
     }
+}
+
+fn is_candidate_taint(taint: &Taint) -> bool {
+    taint.key == labels::CANDIDATE_TAINT
 }
 
 fn has_taint(node: &Node, wanted: &Taint) -> bool {

@@ -12,6 +12,7 @@
 //! after VMs that belong to no VPSieNode, and `cordons` after cordons that belong to no removal.
 
 mod backoff;
+mod candidates;
 mod cordons;
 mod create;
 mod drain;

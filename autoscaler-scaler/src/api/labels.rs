@@ -48,6 +48,9 @@ pub const CORDONED_BY: &str = "autoscaler.vpsie.com/cordoned-by";
 /// Taint that a Node registers with; it is removed last, once the labels and taints of the group are on the Node.
 pub const STARTUP_TAINT: &str = build::STARTUP_TAINT;
 
+/// Taint of a Node that had better get no more pods, of effect `PreferNoSchedule`: nothing needs it.
+pub const CANDIDATE_TAINT: &str = "autoscaler.vpsie.com/deletion-candidate";
+
 /// Finalizer of a NodeGroup: it goes when the last VPSieNode of the group is gone.
 pub const NODE_GROUP_FINALIZER: &str = "nodegroup.autoscaler.vpsie.com/finalizer";
 /// Finalizer of a VPSieNode: it goes when the provider no longer lists the server.

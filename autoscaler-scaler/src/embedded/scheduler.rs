@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::apply::Writer;
 use super::eviction::bind;
-use super::fit::World;
+use super::fit::{World, tolerates_taints};
 use super::lifecycle::update;
 use super::object::{integer, is_terminal_pod, is_terminating, items, name, set_condition, text};
 use super::store::{ObjectKey, State};
@@ -20,8 +20,8 @@ const INPUTS: &[(&str, &str)] = &[("", "pods"), ("", "nodes"), ("", "namespaces"
 
 /// Binds pending pods of the profile `default-scheduler` to nodes, until it is dropped.
 ///
-/// Pods are taken by priority, then age, then name. Among the nodes that fit, the one with the most cpu and memory
-/// left wins, then the first by name. A pod that fits nowhere gets the condition `PodScheduled=False`, reason
+/// Pods are taken by priority, then age, then name. Among the nodes that fit, those without a `PreferNoSchedule` taint
+/// that the pod does not tolerate win, then the one with the most cpu and memory left, then the first by name. A pod that fits nowhere gets the condition `PodScheduled=False`, reason
 /// `Unschedulable`, with the scheduler's message, and is tried again when pods, nodes or namespaces change. There is no
 /// preemption, and no back-off: every change is judged at once.
 #[derive(Debug)]
@@ -93,14 +93,18 @@ fn place(state: &mut State, world: &mut World, pod: &Arc<Value>) {
     };
     let key = ObjectKey::of(pod);
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-    let mut best: Option<(i128, usize)> = None;
+    // Whether no taint asks for another node, which counts most, and what would be left free.
+    let mut best: Option<((bool, i128), usize)> = None;
     for (index, info) in world.nodes.iter().enumerate() {
         let rejections = world.rejections(pod, info);
         if rejections.is_empty() {
-            let share = info.free_share(pod);
+            let score = (
+                tolerates_taints(pod, &info.node, &["PreferNoSchedule"]),
+                info.free_share(pod),
+            );
             // Nodes are in order of their names, so that the first of equals stays.
-            if best.is_none_or(|(most, _)| share > most) {
-                best = Some((share, index));
+            if best.is_none_or(|(most, _)| score > most) {
+                best = Some((score, index));
             }
         }
         for rejection in rejections {

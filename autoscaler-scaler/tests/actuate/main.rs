@@ -4,6 +4,7 @@
 
 mod backoff;
 mod bugs;
+mod candidates;
 mod provider;
 mod removals;
 mod world;

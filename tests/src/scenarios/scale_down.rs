@@ -27,7 +27,7 @@ use vpsie_client::mock::Route;
 
 use crate::{
     watcher::Watcher,
-    world::{NAMESPACE, World, is_cordoned, is_running, node_of},
+    world::{NAMESPACE, World, is_candidate, is_cordoned, is_running, node_of},
 };
 
 /// After a refused eviction the Go autoscaler left the node cordoned for ever, without a word in its annotations.
@@ -196,6 +196,7 @@ pub async fn b6_a_stateful_set_that_comes_back_elsewhere_does_not_hold_the_drain
     world.group("general", 2, 10, &["medium-4"], json!({})).await;
     world.start_operator();
     world.until_ready(2).await;
+    until_alike(&world, true).await;
     let set = json!({
         "apiVersion": "apps/v1", "kind": "StatefulSet",
         "metadata": { "name": "db", "namespace": NAMESPACE },
@@ -385,12 +386,24 @@ fn short_drain(world: &World) -> Value {
 /// `web`. `pod` is merged into the spec of the pods and `policy` into the group's policy of scale-down. A smaller minimum
 /// lets nodes go.
 async fn idle_nodes(world: &mut World, nodes: u32, pods: u32, pod: Value, policy: Value) {
+    let candidates = policy["enabled"] != false;
     let spec = json!({ "scaleDownPolicy": policy });
     world.group("general", nodes, 10, &["medium-4"], spec).await;
     world.start_operator();
     world.until_ready(nodes as usize).await;
+    until_alike(world, candidates).await;
     world.deploy("web", nodes * pods, "500m", pod).await;
     until_spread(world, "web", nodes as usize, pods as usize).await;
+}
+
+/// Waits until all nodes are deletion candidates, or none is, so that the scheduler likes no node better than another.
+async fn until_alike(world: &World, candidates: bool) {
+    world
+        .until("all nodes are candidates, or none", async || {
+            let nodes = world.list::<Node>("").await;
+            nodes.iter().all(|node| is_candidate(node) == candidates)
+        })
+        .await;
 }
 
 /// Waits until so many pods of an app run on each of so many nodes. The scheduler takes the emptiest node for each.

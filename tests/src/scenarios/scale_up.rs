@@ -13,8 +13,9 @@ use k8s_openapi::api::{
 };
 use kube::ResourceExt;
 use serde_json::{Value, json};
+use vpsie_client::mock::Route;
 
-use crate::world::{NAMESPACE, World, is_running};
+use crate::world::{NAMESPACE, World, is_candidate, is_running, node_of};
 
 /// 100 pods of five shapes are pending: one decision buys all nodes, all pods run, and nothing is bought after it.
 ///
@@ -160,6 +161,41 @@ pub async fn headroom_keeps_an_empty_node(mut world: World) {
     world
         .stays("the empty node is there", 3, async || world.mock.vms().len() == 1)
         .await;
+    world.stop_operator().await;
+}
+
+/// kube-scheduler likes the empty node best, but the pods of a drained node go to the other one: nothing is bought anew.
+pub async fn headroom_is_not_used_up_by_a_drain(mut world: World) {
+    world
+        .group("general", 0, 10, &["medium-4"], json!({ "headroom": { "nodes": 1 } }))
+        .await;
+    world.start_operator();
+    // medium-4 has room for seven.
+    for (full, app) in ["a", "b"].into_iter().enumerate() {
+        world.until_size(full + 1).await;
+        world.deploy(app, 7, "500m", json!({})).await;
+        world.until_running(app, 7).await;
+    }
+    world.until_size(3).await;
+    for app in ["a", "b"] {
+        world.scale(app, 3).await;
+    }
+    world.until_size(2).await;
+    world
+        .stays("one node is empty, and the pods are on the other", 3, async || {
+            world.mock.vms().len() == 2 && empty_nodes(&world).await == 1
+        })
+        .await;
+    assert_eq!(world.mock.requests(Route::CreateVm), 3, "{}", world.picture().await);
+    let nodes = world.list::<Node>("").await;
+    let candidates: Vec<_> = nodes
+        .iter()
+        .filter(|node| is_candidate(node))
+        .map(Node::name_any)
+        .collect();
+    let pods = [world.pods("a").await, world.pods("b").await].concat();
+    assert_eq!(candidates.len(), 1, "{}", world.picture().await);
+    assert!(pods.iter().all(|pod| node_of(pod) != candidates[0]));
     world.stop_operator().await;
 }
 

@@ -97,8 +97,7 @@ fn begin(case: &Case) -> World {
         &case.apps,
         case.drain_percent,
         case.evictions,
-        // A scheduler that prefers empty nodes would use up head-room with every drain, for ever.
-        case.obedient || case.groups.iter().any(|group| 0 < group.headroom),
+        case.obedient,
     );
     for (group, ready) in case.nodes.iter().copied() {
         world.add_node(group, ready);

@@ -78,6 +78,8 @@ pub(super) struct Node {
     pub(super) state: State,
     unready_since: i64,
     unneeded_since: Option<i64>,
+    /// Whether the scheduler prefers other nodes.
+    avoided: bool,
     failed: Option<i64>,
     failures: u32,
 }
@@ -158,6 +160,7 @@ impl World {
             state: State::Stays,
             unready_since: self.now - 3600,
             unneeded_since: None,
+            avoided: false,
             failed: None,
             failures: 0,
         };
@@ -264,6 +267,9 @@ impl World {
         for report in &plan.nodes {
             if let Some(node) = self.nodes.get_mut(&name_of(&snapshot, report.node)) {
                 node.unneeded_since = report.unneeded.then(|| node.unneeded_since.unwrap_or(self.now));
+                if node.state == State::Stays {
+                    node.avoided = report.is_deletion_candidate(&snapshot, plan.now);
+                }
             }
         }
         (snapshot, plan)
@@ -282,6 +288,7 @@ impl World {
                 },
                 unready_since: 0,
                 unneeded_since: None,
+                avoided: false,
                 failed: None,
                 failures: 0,
             };
@@ -344,12 +351,12 @@ impl World {
             let has_room = |name: &&String| self.has_room(pod.app, name);
             let wanted = pod.origin.as_ref().map(|origin| &origin.to);
             let wanted = wanted.filter(|_| self.obedient).filter(has_room);
-            // Otherwise the emptiest one, as kube-scheduler has it by default.
+            // Otherwise the emptiest one, as kube-scheduler has it by default, which minds a PreferNoSchedule more.
             let emptiest = || {
-                self.nodes
-                    .keys()
-                    .filter(has_room)
-                    .min_by_key(|name| self.pods_on(name).count())
+                let members = self.nodes.iter().filter(|(name, _)| has_room(name));
+                members
+                    .min_by_key(|(name, node)| (node.avoided, self.pods_on(name).count()))
+                    .map(|(name, _)| name)
             };
             let found = wanted.or_else(emptiest).cloned();
             let now = self.now;
