@@ -256,7 +256,10 @@ fn removal_message(removal: &PlannedRemoval) -> String {
         1 => "1 pod moves to another node".to_owned(),
         count => {
             let nodes: BTreeSet<_> = removal.moves.iter().map(|step| step.to).collect();
-            format!("{count} pods move to {} other nodes", nodes.len())
+            match nodes.len() {
+                1 => format!("{count} pods move to another node"),
+                nodes => format!("{count} pods move to {nodes} other nodes"),
+            }
         }
     }
 }

@@ -100,7 +100,8 @@ impl<'s> Places<'s> {
     /// without them; when some pod finds no place it is left as it was.
     ///
     /// Pods are tried in the given order. When one fails, it goes first in the next attempt: what is hard to place is
-    /// placed while there is room.
+    /// placed while there is room. One that has to be near others may wait for pods of the same node, so that it goes last
+    /// before that, with all that are like it.
     pub(super) fn place(
         &mut self,
         world: &mut World<'s>,
@@ -111,15 +112,22 @@ impl<'s> Places<'s> {
         let mut order = pods.to_vec();
         let mut first_failure = None;
         let mut attempts = 0;
+        let mut put_last = None;
         loop {
             let (at, pod) = match self.attempt(world, victim, &order) {
                 Ok(moves) => return Ok(moves),
                 Err(failed) => failed,
             };
             let tried = order.get(..at).unwrap_or_default();
+            let shape = self.shape(pod);
+            let is_other = |pod: &PodId| self.shape(*pod) != shape;
+            let goes_last = put_last != Some(shape)
+                && self.needs_others(pod)
+                && order.get(at..).is_some_and(|rest| rest.iter().any(is_other));
+            let order_matters = goes_last || tried.iter().any(is_other);
             // The first failure is reported, unless a pod turns out to fit nowhere even alone.
             let failure = match first_failure.take() {
-                Some(failure) if !tried.is_empty() => failure,
+                Some(failure) if !tried.is_empty() || self.needs_others(pod) => failure,
                 _ => NoPlace {
                     pod,
                     message: self.explain(world, victim, pod),
@@ -127,13 +135,16 @@ impl<'s> Places<'s> {
             };
             world.rollback(mark);
             attempts += 1;
-            let shape = self.shape(pod);
-            let order_matters = tried.iter().any(|other| self.shape(*other) != shape);
             if !order_matters || attempts == ATTEMPTS {
                 return Err(failure);
             }
             first_failure = Some(failure);
-            if let Some(up_to_failed) = order.get_mut(..=at) {
+            if goes_last {
+                put_last = Some(shape);
+                if let Some(from_failed) = order.get_mut(at..) {
+                    from_failed.sort_by_key(|pod| self.shapes.of(self.snapshot.pod(*pod).class) == shape);
+                }
+            } else if let Some(up_to_failed) = order.get_mut(..=at) {
                 up_to_failed.rotate_right(1);
             }
         }
@@ -247,6 +258,11 @@ impl<'s> Places<'s> {
         end
     }
 
+    /// Whether the pod has to be near other pods.
+    fn needs_others(&self, pod: PodId) -> bool {
+        !self.snapshot.class_of(self.snapshot.pod(pod)).affinity.is_empty()
+    }
+
     /// Why a pod finds no place: the first rule that says no, for some destinations by name and for the others by number.
     fn explain(&self, world: &World<'s>, victim: NodeId, pod: PodId) -> String {
         let snapshot = self.snapshot;
@@ -273,6 +289,10 @@ impl<'s> Places<'s> {
             }
         }
         named.extend(others.iter().map(|(plugin, count)| format!("{count} more: {plugin}")));
+        let removed = self.states.iter().filter(|state| state.removed).count();
+        if removed != 0 {
+            named.push(format!("{removed} more: removed by this plan"));
+        }
         if self.closed != 0 {
             named.push(format!(
                 "{} more: pods of a removal in progress are waited for",
@@ -280,7 +300,7 @@ impl<'s> Places<'s> {
             ));
         }
         let why = if named.is_empty() {
-            "there is no other Ready node".to_owned()
+            "there is no other Ready node that stays".to_owned()
         } else {
             named.join("; ")
         };

@@ -172,7 +172,54 @@ fn a_message_names_five_destinations_and_counts_the_rest() {
         .run();
     assert_eq!(
         alone.message("n1"),
-        "pod default/a finds no other place: there is no other Ready node"
+        "pod default/a finds no other place: there is no other Ready node that stays"
+    );
+}
+
+/// Pods of `app` on `n1` that have to be near those of `target`.
+fn near(target: &str) -> Value {
+    json!({"spec": {"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": target}}},
+    ]}}}})
+}
+
+#[test]
+fn a_pod_that_needs_another_of_its_node_moves_after_it() {
+    let hosts = |name: &str| json!({"metadata": {"labels": {"kubernetes.io/hostname": name}}});
+    let cluster = || unlimited().node("n1", hosts("n1")).node("n2", hosts("n2")).anchor("n2");
+    // Larger pods are tried first, and these cannot be.
+    let run = cluster()
+        .pod("web-1", "n1", "300m", near("cache"))
+        .pod("web-2", "n1", "300m", near("cache"))
+        .pod("cache-1", "n1", "200m", near("db"))
+        .pod("db-1", "n1", "100m", json!({}))
+        .run();
+    assert_eq!(run.moves("n1"), ["db-1>n2", "cache-1>n2", "web-1>n2", "web-2>n2"]);
+    // What needs each other can never start: the scheduler would not bind either.
+    let run = cluster()
+        .pod("web-1", "n1", "300m", near("db"))
+        .pod("db-1", "n1", "100m", near("web"))
+        .run();
+    assert_eq!(run.verdict("n1"), "NoPlaceToMovePods default/web-1");
+    assert_eq!(
+        run.message("n1"),
+        "pod default/web-1 finds no other place: n2: InterPodAffinity: \
+         no pod in its kubernetes.io/hostname matches the pod affinity"
+    );
+}
+
+#[test]
+fn a_message_counts_nodes_that_go_in_this_plan() {
+    let run = unlimited()
+        .node("n1", json!({}))
+        .pod("a", "n1", "1", json!({}))
+        .node("n2", json!({}))
+        .node("n3", json!({}))
+        .run();
+    assert_eq!(run.removed(), ["n2", "n3"]);
+    assert_eq!(
+        run.message("n1"),
+        "pod default/a finds no other place: 2 more: removed by this plan"
     );
 }
 
