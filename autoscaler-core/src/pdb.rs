@@ -327,7 +327,9 @@ impl<'s> Ledger<'s> {
         let pods = entry.pods;
         let in_use = format!("removals in progress still have to evict {in_progress} of its pods");
         if headroom == 0 {
-            let why = if in_progress == 0 {
+            let why = if !self.snapshot.budget(entry.budget).is_current {
+                ": its status is missing, or older than its spec".to_owned()
+            } else if in_progress == 0 {
                 String::new()
             } else {
                 format!(": {in_use}")
@@ -483,7 +485,13 @@ mod tests {
         let missing = json!({"status": null});
         assert_eq!(verdict(&cluster(1, &json!({})).budget("b", "web", 5, missing)), REFUSED);
         let stale = json!({"metadata": {"generation": 2}});
-        assert_eq!(verdict(&cluster(1, &json!({})).budget("b", "web", 5, stale)), REFUSED);
+        let stale = cluster(1, &json!({})).budget("b", "web", 5, stale);
+        assert_eq!(verdict(&stale), REFUSED);
+        assert_eq!(
+            stale.run().message("n1"),
+            "pod default/web-1 is covered by PodDisruptionBudget default/b, which allows no eviction now: \
+             its status is missing, or older than its spec"
+        );
     }
 
     #[test]

@@ -407,6 +407,8 @@ pub struct Budget {
     pub selector: Option<LabelSelector>,
     /// How many evictions it allows now; 0 when its status is missing or stale.
     pub disruptions_allowed: u32,
+    /// Whether its status is there and speaks of its spec as it is now.
+    pub is_current: bool,
     /// Whether unhealthy pods may always be evicted.
     pub always_allow_unhealthy: bool,
 }

@@ -220,6 +220,7 @@ impl Reader<'_> {
             name: self.intern(&manifest.metadata.name),
             selector: selector.map(|selector| read::selector(self.symbols, selector)),
             disruptions_allowed: fresh.map_or(0, |status| count(status.disruptions_allowed)),
+            is_current: fresh.is_some(),
             always_allow_unhealthy: manifest.spec.unhealthy_pod_eviction_policy == "AlwaysAllow",
         }
     }
