@@ -291,7 +291,8 @@ impl<'s> Places<'s> {
         named.extend(others.iter().map(|(plugin, count)| format!("{count} more: {plugin}")));
         let removed = self.states.iter().filter(|state| state.removed).count();
         if removed != 0 {
-            named.push(format!("{removed} more: removed by this plan"));
+            let more = if named.is_empty() { "other" } else { "more" };
+            named.push(format!("{removed} {more}: removed by this plan"));
         }
         if self.closed != 0 {
             named.push(format!(

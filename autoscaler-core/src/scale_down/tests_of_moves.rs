@@ -219,7 +219,7 @@ fn a_message_counts_nodes_that_go_in_this_plan() {
     assert_eq!(run.removed(), ["n2", "n3"]);
     assert_eq!(
         run.message("n1"),
-        "pod default/a finds no other place: 2 more: removed by this plan"
+        "pod default/a finds no other place: 2 other: removed by this plan"
     );
 }
 
