@@ -20,9 +20,10 @@ use crate::{
 };
 
 use super::{
-    Candidate, Demand, Kept, Planner,
+    Candidate, Demand, Kept, Planner, candidates, destinations,
     eligibility::Rules,
     facts::Facts,
+    judge_nodes,
     utilization::{Share, Usage, Usages},
 };
 
@@ -65,14 +66,17 @@ impl<'w, 's> Alone<'w, 's> {
         let snapshot = world.snapshot();
         let leaving = snapshot.node_ids().filter(|node| snapshot.is_leaving(*node));
         let ledger = Ledger::new(snapshot, leaving, now);
-        let destinations = snapshot.node_ids();
-        let destinations = destinations.filter(|node| scale_up::unusable(snapshot, *node).is_none());
+        let usages = Usages::new(snapshot, now);
+        let rules = Rules::new(snapshot, demand, options, now);
+        // Pods are to go where a plan would put them that has nothing else to do.
+        let (states, open) = judge_nodes(snapshot, &rules, &usages);
+        let destinations = destinations(snapshot, &states, &candidates(&ledger, &open, now));
         Self {
             snapshot,
             now,
-            usages: Usages::new(snapshot, now),
-            rules: Rules::new(snapshot, demand, options, now),
-            planner: Planner::new(world, ledger, destinations.collect(), snapshot.pod_ids(), now),
+            usages,
+            rules,
+            planner: Planner::new(world, ledger, destinations, snapshot.pod_ids(), now),
             room,
         }
     }

@@ -97,21 +97,7 @@ pub struct ScaleDown {
 pub fn plan_removals(world: &mut World<'_>, demand: &Demand<'_>, options: &Options, now: Timestamp) -> ScaleDown {
     let snapshot = world.snapshot();
     let rules = Rules::new(snapshot, demand, options, now);
-    let usages = Usages::new(snapshot, now);
-    let mut states = Vec::with_capacity(snapshot.nodes.len());
-    let mut open = Vec::new();
-    for id in snapshot.node_ids() {
-        let usage = usages.of(id);
-        let Judged { kept, unneeded } = rules.judge(id, usage);
-        if let (None, Some(group), Some(usage)) = (&kept, snapshot.node(id).group, usage) {
-            open.push((id, group, usage.larger()));
-        }
-        states.push(NodeState {
-            usage,
-            unneeded,
-            outcome: kept.map_or(Outcome::Open, Outcome::Kept),
-        });
-    }
+    let (mut states, open) = judge_nodes(snapshot, &rules, &Usages::new(snapshot, now));
     // Most of the time the rules about nodes keep all of them, and nobody has to look at the pods.
     let removals = if open.is_empty() {
         Vec::new()
@@ -126,20 +112,44 @@ pub fn plan_removals(world: &mut World<'_>, demand: &Demand<'_>, options: &Optio
     ScaleDown { removals, nodes }
 }
 
+/// What the rules about the node itself say of every node, and those that none of them keeps.
+fn judge_nodes(snapshot: &Snapshot, rules: &Rules<'_>, usages: &Usages<'_>) -> (Vec<NodeState>, Vec<OpenNode>) {
+    let mut states = Vec::with_capacity(snapshot.nodes.len());
+    let mut open = Vec::new();
+    for id in snapshot.node_ids() {
+        let usage = usages.of(id);
+        let Judged { kept, unneeded } = rules.judge(id, usage);
+        if let (None, Some(group), Some(usage)) = (&kept, snapshot.node(id).group, usage) {
+            open.push((id, group, usage.larger()));
+        }
+        states.push(NodeState {
+            usage,
+            unneeded,
+            outcome: kept.map_or(Outcome::Open, Outcome::Kept),
+        });
+    }
+    (states, open)
+}
+
+/// The candidates in the order in which they are judged.
+fn candidates(ledger: &Ledger<'_>, open: &[OpenNode], now: Timestamp) -> Vec<Candidate> {
+    let candidate = |(node, group, size): &_| Candidate::new(ledger, *node, *group, *size, now);
+    let mut candidates: Vec<_> = open.iter().map(candidate).collect();
+    candidates.sort_by(Candidate::order);
+    candidates
+}
+
 /// Judges the nodes that no rule about the node itself keeps, one after the other, and writes down what becomes of each.
 fn judge_all(
     world: &mut World<'_>,
-    open: &[(NodeId, GroupId, Share)],
+    open: &[OpenNode],
     states: &mut [NodeState],
     now: Timestamp,
 ) -> Vec<PlannedRemoval> {
     let snapshot = world.snapshot();
     let leaving = snapshot.node_ids().filter(|node| snapshot.is_leaving(*node));
     let ledger = Ledger::new(snapshot, leaving, now);
-    let candidate = |(node, group, size): &_| Candidate::new(&ledger, *node, *group, *size, now);
-    let mut candidates: Vec<_> = open.iter().map(candidate).collect();
-    candidates.sort_by(Candidate::order);
-
+    let candidates = candidates(&ledger, open, now);
     let destinations = destinations(snapshot, states, &candidates);
     let pods = candidates.iter().flat_map(|candidate| candidate.pods.iter().copied());
     let mut planner = Planner::new(world, ledger, destinations, pods, now);
@@ -188,6 +198,9 @@ struct Candidate {
     /// Whether some pod or budget keeps the node whatever else is planned.
     stuck: bool,
 }
+
+/// A node that no rule about the node itself keeps, its group and the larger of its two shares.
+type OpenNode = (NodeId, GroupId, Share);
 
 #[derive(Debug)]
 struct NodeState {

@@ -448,6 +448,22 @@ fn destinations_are_listed_for_as_many_pods_as_there_is_room_for() {
 }
 
 #[test]
+fn pods_go_where_a_plan_puts_them() {
+    // The plan fills n9, which stays anyway, and no node that has to stay empty.
+    let spare = json!({"metadata": {"labels": {"autoscaler.vpsie.com/nodegroup": "spare"}}});
+    let cluster = Cluster::new()
+        .group("spare", json!({"spec": {"minNodes": 1, "headroom": {"nodes": 1}}}))
+        .node("n0", spare)
+        .node("n1", json!({}))
+        .pod("web-1", "n1", "100m", json!({}))
+        .node("n9", json!({}))
+        .anchor("n9");
+    let node = explained(&cluster);
+    assert_eq!(node["verdict"], "Remove", "{node}");
+    assert_eq!(refusals(&node), [""; 0]);
+}
+
+#[test]
 fn the_text_says_the_same_with_reasons_together() {
     let bare = json!({"metadata": {"ownerReferences": null}});
     let cluster = Cluster::new()
