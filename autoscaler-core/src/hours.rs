@@ -39,7 +39,9 @@ impl AllowedHours {
             .and_then(|(start, end)| Some((clock(start)?, clock(end)?)));
         match times {
             Some((start, end)) => Self::Daily { start, end, zone },
-            None => Self::Never(format!("{hours:?} is not of the form HH:MM-HH:MM")),
+            None => Self::Never(format!(
+                "{hours:?} is not of the form HH:MM-HH:MM with times from 00:00 to 23:59"
+            )),
         }
     }
 

@@ -107,7 +107,7 @@ fn allowed_hours_of_the_node_come_before_those_of_the_group() {
     assert_eq!(run.verdict("n1"), "OutsideAllowedHours");
     assert_eq!(
         run.message("n1"),
-        "never allowed: \"always\" is not of the form HH:MM-HH:MM"
+        "never allowed: \"always\" is not of the form HH:MM-HH:MM with times from 00:00 to 23:59"
     );
 }
 
