@@ -5,6 +5,8 @@
 //! grows with pods plus destinations, not with their product. Pods that constraints between pods concern are the
 //! exception: a pod that moves elsewhere may make room for them, so they look at every destination that has room for any
 //! pod that moves.
+//!
+//! Where pods and destinations are few, ways that first fit does not find are searched for.
 
 use std::collections::BTreeMap;
 
@@ -20,6 +22,11 @@ use super::shapes::Shapes;
 
 /// How often the pods of one node are tried in another order before the node stays.
 const ATTEMPTS: usize = 8;
+
+/// Up to so many pods and destinations, every way to place them is tried, by asking up to so often whether a pod fits.
+const SEARCHED_PODS: usize = 12;
+const SEARCHED_DESTINATIONS: usize = 12;
+const SEARCH_STEPS: usize = 1000;
 
 /// How many destinations a message names.
 const NAMED_DESTINATIONS: usize = 5;
@@ -57,6 +64,19 @@ struct State {
 
 /// CPU in milli-cores, memory in bytes, pods.
 type Amounts = [i64; 3];
+
+/// A search for a way to place pods.
+#[derive(Debug)]
+struct Search {
+    /// Nodes that take pods.
+    open: Vec<NodeId>,
+    /// Pods without a place.
+    rest: Vec<PodId>,
+    /// Those that have one, in the order in which they got it.
+    moves: Vec<Move>,
+    /// How often it may still be asked whether a pod fits.
+    steps: usize,
+}
 
 /// A pod that finds no place, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +156,7 @@ impl<'s> Places<'s> {
             world.rollback(mark);
             attempts += 1;
             if !order_matters || attempts == ATTEMPTS {
-                return Err(failure);
+                return self.search(world, victim, pods).ok_or(failure);
             }
             first_failure = Some(failure);
             if goes_last {
@@ -148,6 +168,98 @@ impl<'s> Places<'s> {
                 up_to_failed.rotate_right(1);
             }
         }
+    }
+
+    /// A way to place these pods that first fit does not find, if they and the destinations are few. The world must hold the
+    /// victim without them, and is left as it was when nothing is found.
+    fn search(&self, world: &mut World<'s>, victim: NodeId, pods: &[PodId]) -> Option<Vec<Move>> {
+        if SEARCHED_PODS < pods.len() || SEARCHED_DESTINATIONS < self.destinations.len() {
+            return None;
+        }
+        let is_open = |node: &NodeId| *node != victim && !self.is_removed(*node) && !is_cordoned(self.snapshot, *node);
+        let open: Vec<_> = self.destinations.iter().copied().filter(is_open).collect();
+        if !self.could_fit(world, &open, pods) {
+            return None;
+        }
+        let mut search = Search {
+            open,
+            rest: pods.to_vec(),
+            moves: Vec::with_capacity(pods.len()),
+            steps: SEARCH_STEPS,
+        };
+        self.search_on(world, &mut search).then_some(search.moves)
+    }
+
+    /// Places the rest of the pods. One that no rule between pods concerns can as well come first as later; of the others
+    /// each may have to.
+    fn search_on(&self, world: &mut World<'s>, search: &mut Search) -> bool {
+        let class_of = |pod: PodId| self.snapshot.pod(pod).class;
+        let Some(first) = search.rest.first().copied() else {
+            return true;
+        };
+        let others = if world.is_constrained(class_of(first)) {
+            search.rest.len()
+        } else {
+            1
+        };
+        let mut tried = Vec::new();
+        for index in 0..others {
+            let Some(pod) = search.rest.get(index).copied() else {
+                break;
+            };
+            let (class, shape) = (class_of(pod), self.shape(pod));
+            if tried.contains(&shape) || (index != 0 && !world.is_constrained(class)) {
+                continue;
+            }
+            tried.push(shape);
+            search.rest.remove(index);
+            for at in 0..search.open.len() {
+                let Some(to) = search.open.get(at).copied() else { break };
+                let Some(steps) = search.steps.checked_sub(1) else {
+                    break;
+                };
+                search.steps = steps;
+                if world.misfit(class, to.into()).is_some() {
+                    continue;
+                }
+                let mark = world.mark();
+                world.place(class, to.into());
+                search.moves.push(Move { pod, to });
+                if self.search_on(world, search) {
+                    return true;
+                }
+                search.moves.pop();
+                world.rollback(mark);
+            }
+            search.rest.insert(index, pod);
+        }
+        false
+    }
+
+    /// Whether there is a place for each pod that no rule between pods concerns, and room for all of them together.
+    fn could_fit(&self, world: &World<'s>, open: &[NodeId], pods: &[PodId]) -> bool {
+        let class_of = |pod: &PodId| self.snapshot.pod(*pod).class;
+        let fits = |class: ClassId| open.iter().any(|node| world.misfit(class, (*node).into()).is_none());
+        let mut room = Amounts::default();
+        for node in open {
+            let view = world.view((*node).into());
+            let free = amounts(view.allocatable).into_iter().zip(amounts(view.used));
+            for (room, (all, used)) in room.iter_mut().zip(free) {
+                *room = room.saturating_add(all.saturating_sub(used).max(0));
+            }
+        }
+        for pod in pods {
+            let wanted = amounts(&self.snapshot.class_of(self.snapshot.pod(*pod)).requests);
+            for (room, wanted) in room.iter_mut().zip(wanted) {
+                *room = room.saturating_sub(wanted);
+            }
+        }
+        let fits_alone = |pod: &PodId| world.is_constrained(class_of(pod)) || fits(class_of(pod));
+        room.iter().all(|left| 0 <= *left) && pods.iter().all(fits_alone)
+    }
+
+    fn is_removed(&self, node: NodeId) -> bool {
+        self.states.get(node.index()).is_some_and(|state| state.removed)
     }
 
     /// Whether pods of a planned removal go to this node.
@@ -267,8 +379,7 @@ impl<'s> Places<'s> {
     fn explain(&self, world: &World<'s>, victim: NodeId, pod: PodId) -> String {
         let snapshot = self.snapshot;
         let class = snapshot.pod(pod).class;
-        let is_open =
-            |node: &NodeId| *node != victim && !self.states.get(node.index()).is_some_and(|state| state.removed);
+        let is_open = |node: &NodeId| *node != victim && !self.is_removed(*node);
         let mut named = Vec::new();
         let mut others: BTreeMap<&str, usize> = BTreeMap::new();
         for node in self.destinations.iter().copied().filter(is_open) {

@@ -208,6 +208,53 @@ fn a_pod_that_needs_another_of_its_node_moves_after_it() {
     );
 }
 
+/// `n1`, which offers 8 cores, and empty nodes that offer so many milli-cores and stay.
+fn with_free(free: &[i64]) -> Cluster {
+    let node = |name: &str, cpu: &str| {
+        json!({
+            "metadata": {"labels": {"kubernetes.io/hostname": name}},
+            "status": {"allocatable": {"cpu": cpu}},
+        })
+    };
+    let mut cluster = unlimited().node("n1", node("n1", "8"));
+    for (index, free) in free.iter().enumerate() {
+        let name = format!("stays-{index}");
+        let mut stays = node(&name, &format!("{free}m"));
+        stays["metadata"]["annotations"] = json!({"autoscaler.vpsie.com/protected": "true"});
+        cluster = cluster.node(&name, stays);
+    }
+    cluster
+}
+
+#[test]
+fn in_a_small_cluster_a_place_is_found_when_there_is_one() {
+    let mut cluster = with_free(&[900, 700, 1100]);
+    for cpu in [800, 600, 500, 400, 300] {
+        cluster = cluster.pod(&format!("p-{cpu}"), "n1", &format!("{cpu}m"), json!({}));
+    }
+    let run = cluster.run();
+    let expected = [
+        "p-800>stays-0",
+        "p-600>stays-2",
+        "p-500>stays-2",
+        "p-400>stays-1",
+        "p-300>stays-1",
+    ];
+    assert_eq!(run.moves("n1"), expected);
+    // These have to share a node, and the fullest one has room for one of them.
+    let run = with_free(&[600, 1000])
+        .pod("web-1", "n1", "500m", near("web"))
+        .pod("web-2", "n1", "500m", near("web"))
+        .run();
+    assert_eq!(run.moves("n1"), ["web-1>stays-1", "web-2>stays-1"]);
+    // Enough room in all, but there is no way.
+    let mut cluster = with_free(&[900, 900]);
+    for index in 0..3 {
+        cluster = cluster.pod(&format!("p-{index}"), "n1", "500m", json!({}));
+    }
+    assert_eq!(cluster.run().verdict("n1"), "NoPlaceToMovePods default/p-2");
+}
+
 #[test]
 fn a_message_counts_nodes_that_go_in_this_plan() {
     let run = unlimited()
