@@ -366,10 +366,11 @@ pub(crate) fn template_misfit_text(misfit: &Misfit, daemons: &Resources, symbols
     };
     let resource = shortage.resource;
     let amount = |amount| amount_text(resource, amount);
+    // DaemonSets may ask for more than there is.
     let (name, needed, free) = (
         resource.name(symbols),
         amount(shortage.requested),
-        amount(shortage.free),
+        amount(shortage.free.max(0)),
     );
     let taken = daemons.get(resource);
     if taken == 0 {

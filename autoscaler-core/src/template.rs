@@ -6,7 +6,6 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    constraint::ports::Ports,
     fit::{self, NodeView},
     provider::{DatacenterId, Offering, OfferingId},
     quantity::{Bytes, HourlyPrice, MilliCpu},
@@ -209,15 +208,14 @@ impl Template {
             name: well_known.new_node,
             counted_by: Box::default(),
         };
-        let mut ports = Ports::default();
+        // Every one that the DaemonSet controller would make for the node, whether there is room for it or not: on a node
+        // that is too small for them other pods cannot count on a place.
         let mut daemon_classes = Vec::new();
         for id in snapshot.daemon_sets.iter().map(|daemon_set| daemon_set.class) {
             let class = snapshot.class(id);
             let view = template.view(&template.daemons);
-            let fits = fit::misfit(class, &view, well_known, &snapshot.symbols).is_none();
-            if fits && ports.conflict(&class.ports).is_none() {
+            if fit::static_misfit(class, &view, well_known, &snapshot.symbols).is_none() {
                 template.daemons.add(&class.requests);
-                ports.take(&class.ports);
                 daemon_classes.push(id);
             }
         }

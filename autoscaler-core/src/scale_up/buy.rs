@@ -325,7 +325,10 @@ impl Packing<'_, '_> {
     fn worth(&mut self, demand: &Demand, shapes: &Shapes) -> Vec<f64> {
         if !self.solved.is_for(&demand.total) {
             let worth = demand.worth(shapes);
-            let full = |shape: &Shape| value(&worth, shape.free.iter().map(|free| float(*free)).chain([1.0]));
+            let full = |shape: &Shape| {
+                let room = shape.free.iter().map(|free| float((*free).max(0)));
+                value(&worth, room.chain([1.0]))
+            };
             self.solved = Solved {
                 total: demand.total.clone(),
                 full: shapes.list.iter().map(full).collect(),

@@ -282,6 +282,58 @@ fn daemon_sets_take_their_room_on_new_nodes() {
 }
 
 #[test]
+fn daemon_sets_that_match_take_their_room_even_where_they_leave_none() {
+    let daemon = |name: &str, cpu: &str, more: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: {name}, namespace: kube-system}}\nspec: {{selector: {{matchLabels: {{app: agent}}}}, template: {{metadata: {{labels: {{app: agent}}}}, spec: {{containers: [{{name: c, resources: {{requests: {{cpu: \"{cpu}\"}}}}}}]{more}}}}}}}"
+        )
+    };
+    let case = Case::new()
+        .group("a", 0, 5, "small, medium", &[])
+        .pending("web", 1, "cpu: 500m", &[]);
+    // 0.9 cores cannot hold the agent: it would wait there, or keep the pod out when it comes first.
+    assert_eq!(
+        bought(&case.clone().with(&daemon("agent", "2", "")).plan()),
+        [("default/a", "medium", 1)]
+    );
+    let two = case
+        .clone()
+        .with(&daemon("agent", "2", ""))
+        .with(&daemon("other", "1500m", ""));
+    assert_eq!(bought(&two.plan()), []);
+    assert_eq!(reasons(&two, "web-0"), ["InsufficientCpu", "InsufficientCpu"]);
+    let messages = |case: &Case| {
+        let report = pod(&case.plan(), "web-0").clone();
+        report
+            .reasons
+            .iter()
+            .map(|reason| reason.message.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        messages(&two),
+        [
+            "cpu: needs 500m, a new node has 0m (900m less DaemonSets 3500m)",
+            "cpu: needs 500m, a new node has 400m (3900m less DaemonSets 3500m)"
+        ]
+    );
+    let elsewhere = daemon("agent", "64", ", nodeSelector: {pool: gpu}");
+    assert_eq!(
+        bought(&case.clone().with(&elsewhere).plan()),
+        [("default/a", "small", 1)]
+    );
+    let modest = Case::new()
+        .group("a", 0, 5, "small", &[])
+        .pending("web", 1, "cpu: \"0\"", &[])
+        .with(&daemon("agent", "64", ""));
+    assert_eq!(
+        bought(&modest.plan()),
+        [("default/a", "small", 1)],
+        "a pod that asks for nothing of it fits an overcommitted node, as kube-scheduler has it"
+    );
+}
+
+#[test]
 fn a_new_node_offers_what_the_newest_live_one_of_its_size_does() {
     let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {autoscaler.vpsie.com/managed: \"true\", autoscaler.vpsie.com/nodegroup: a, autoscaler.vpsie.com/offering: small}}\nspec: {unschedulable: true}\nstatus: {allocatable: {cpu: 700m, memory: 1Gi, pods: \"110\"}, conditions: [{type: Ready, status: \"True\"}]}";
     let case = Case::new()
