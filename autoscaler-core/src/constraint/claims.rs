@@ -167,7 +167,7 @@ impl Storage {
 
     /// Whether an unbound claim waits for a pod to be scheduled.
     fn waits(&self, claim: &PersistentVolumeClaim) -> bool {
-        let class = self.classes.get(class_of(claim));
+        let class = self.classes.get(self.class_of(claim));
         claim.spec.volume_name.is_empty()
             && class.is_some_and(|class| class.volume_binding_mode == "WaitForFirstConsumer")
     }
@@ -180,7 +180,7 @@ impl Storage {
                 (csi.driver.as_str(), csi.volume_handle.clone())
             }
             None => {
-                let driver = self.classes.get(class_of(claim))?.provisioner.as_str();
+                let driver = self.classes.get(self.class_of(claim))?.provisioner.as_str();
                 // No handle of a driver begins so, which keeps volumes that do not exist yet apart from those that do.
                 (driver, format!("\u{0}{}", claim.metadata.full_name()))
             }
@@ -190,6 +190,14 @@ impl Storage {
             driver: symbols.intern(driver),
             volume: symbols.intern(&handle),
         })
+    }
+
+    /// The storage class of a claim. One that names none gets the default class from the API server when it is made, and
+    /// from a controller when there is a default class only later.
+    fn class_of<'s>(&'s self, claim: &'s PersistentVolumeClaim) -> &'s str {
+        let annotated = claim.metadata.annotations.get(BETA_CLASS);
+        let named = annotated.or(claim.spec.storage_class_name.as_ref());
+        named.or(self.default_class.as_ref()).map_or("", String::as_str)
     }
 
     fn bound(&self, claim: &PersistentVolumeClaim, symbols: &mut Symbols) -> Option<BoundVolume> {
@@ -216,7 +224,7 @@ impl Storage {
             .annotations
             .get(SELECTED_NODE)
             .map(|node| symbols.intern(node));
-        let class = self.classes.get(class_of(claim));
+        let class = self.classes.get(self.class_of(claim));
         let provision = class
             .filter(|class| !class.provisioner.is_empty() && class.provisioner != NO_PROVISIONER)
             .map(|class| topologies(&class.allowed_topologies, symbols));
@@ -232,7 +240,7 @@ impl Storage {
     /// `k8s.io/component-helpers/storage/volume` finds them for one node after another.
     fn candidates<'s>(&'s self, claim: &'s PersistentVolumeClaim, lists: &mut Lists<'s>, symbols: &mut Symbols) -> u32 {
         let suits = |volume: &&'s PersistentVolume| {
-            class_of_volume(volume) == class_of(claim)
+            class_of_volume(volume) == self.class_of(claim)
                 && requested(claim) <= capacity(volume)
                 && mode(&volume.spec.volume_mode) == mode(&claim.spec.volume_mode)
                 && volume.metadata.deletion_timestamp.is_none()
@@ -243,11 +251,16 @@ impl Storage {
             return lists.add(std::iter::once(kept), symbols);
         }
         let modes = claim.spec.access_modes.as_slice();
-        let ask = (class_of(claim), requested(claim), mode(&claim.spec.volume_mode), modes);
+        let ask = (
+            self.class_of(claim),
+            requested(claim),
+            mode(&claim.spec.volume_mode),
+            modes,
+        );
         if let Some(known) = lists.known.get(&ask) {
             return *known;
         }
-        let free = self.bindable.free(class_of(claim), requested(claim));
+        let free = self.bindable.free(self.class_of(claim), requested(claim));
         let free = free.filter_map(|name| self.volumes.get(name)).filter(suits);
         let free = free.filter(|volume| modes.iter().all(|mode| volume.spec.access_modes.contains(mode)));
         let list = lists.add(free, symbols);
@@ -316,13 +329,6 @@ fn is_kept_for(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool
             && claim_ref.namespace == claim.metadata.namespace
             && (claim_ref.uid.is_empty() || claim_ref.uid == claim.metadata.uid)
     })
-}
-
-fn class_of(claim: &PersistentVolumeClaim) -> &str {
-    let annotated = claim.metadata.annotations.get(BETA_CLASS);
-    annotated
-        .or(claim.spec.storage_class_name.as_ref())
-        .map_or("", String::as_str)
 }
 
 /// `Filesystem`, which is what empty means, or `Block`.

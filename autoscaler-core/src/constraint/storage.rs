@@ -14,6 +14,11 @@ use crate::{
 use super::claims::{capacity, claim_name, class_of_volume, is_available, is_bound};
 
 const READ_WRITE_ONCE_POD: &str = "ReadWriteOncePod";
+/// Mark the default class when they are `true`.
+const DEFAULT_CLASS: [&str; 2] = [
+    "storageclass.kubernetes.io/is-default-class",
+    "storageclass.beta.kubernetes.io/is-default-class",
+];
 
 /// The storage objects of a cluster, by name.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +28,8 @@ pub(crate) struct Storage {
     /// By namespace, then by name.
     claims: BTreeMap<String, BTreeMap<String, KnownClaim>>,
     pub(super) classes: BTreeMap<String, StorageClass>,
+    /// Name of the class of claims that name none.
+    pub(super) default_class: Option<String>,
     pub(super) nodes: BTreeMap<String, CsiNode>,
     /// Drivers with a limit on some node, with the number of these nodes: only their volumes have to be counted.
     limited_drivers: BTreeMap<String, usize>,
@@ -118,12 +125,16 @@ impl Storage {
     pub(crate) fn put_class(&mut self, class: &StorageClass) {
         if self.classes.get(&class.metadata.name) != Some(class) {
             self.classes.insert(class.metadata.name.clone(), class.clone());
+            self.find_default_class();
             self.changes.everything = true;
         }
     }
 
     pub(crate) fn remove_class(&mut self, name: &str) {
-        self.changes.everything |= self.classes.remove(name).is_some();
+        if self.classes.remove(name).is_some() {
+            self.find_default_class();
+            self.changes.everything = true;
+        }
     }
 
     pub(crate) fn put_node(&mut self, node: &CsiNode) {
@@ -211,6 +222,27 @@ impl Storage {
 
     pub(super) fn is_limited(&self, driver: &str) -> bool {
         self.limited_drivers.contains_key(driver)
+    }
+
+    /// Of several default classes the API server takes the newest, of equally new ones the first by name.
+    fn find_default_class(&mut self) {
+        let is_default = |class: &&StorageClass| {
+            let marked = |key: &&str| {
+                class
+                    .metadata
+                    .annotations
+                    .get(*key)
+                    .is_some_and(|value| value == "true")
+            };
+            DEFAULT_CLASS.iter().any(|key| marked(&key))
+        };
+        let mut newest: Option<&StorageClass> = None;
+        for class in self.classes.values().filter(is_default) {
+            if newest.is_none_or(|known| known.metadata.creation_timestamp < class.metadata.creation_timestamp) {
+                newest = Some(class);
+            }
+        }
+        self.default_class = newest.map(|class| class.metadata.name.clone());
     }
 
     fn new_position(&mut self) -> u32 {

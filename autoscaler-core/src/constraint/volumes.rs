@@ -340,7 +340,7 @@ impl ClaimProblem {
             Self::Lost => "has lost its volume",
             Self::Deleting => "is being deleted",
             Self::Foreign => "does not belong to the pod",
-            Self::Unbound => "is not bound, and its storage class does not wait for a pod",
+            Self::Unbound => "is not bound, and its binding does not wait for a pod",
             Self::NoVolume => "is bound to a volume that does not exist",
             Self::NoneHere => "finds no volume on this node, and its storage class makes none here",
             Self::OtherNode => "is having its volume made for another node",

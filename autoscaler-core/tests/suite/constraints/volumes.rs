@@ -60,6 +60,45 @@ fn an_unbound_claim_of_immediate_binding_keeps_the_pod_from_every_node() {
 }
 
 #[test]
+fn a_claim_that_names_no_class_is_of_the_newest_default_class() {
+    let class = |name: &str, metadata: &str, mode: &str| {
+        let metadata = format!("name: {name}, {metadata}");
+        let fields = format!("provisioner: csi\nvolumeBindingMode: {mode}");
+        ("storage.k8s.io/v1", "StorageClass", metadata, fields)
+    };
+    let marked = |year: u32, key: &str, value: &str| {
+        format!("creationTimestamp: \"{year}-01-01T00:00:00Z\", annotations: {{{key}: \"{value}\"}}")
+    };
+    let (key, beta) = (
+        "storageclass.kubernetes.io/is-default-class",
+        "storageclass.beta.kubernetes.io/is-default-class",
+    );
+    let (waits, at_once) = ("WaitForFirstConsumer", "Immediate");
+    let verdicts = |claim: &str, classes: &[(&str, &str, String, String)]| {
+        let case = Case::new()
+            .zones()
+            .object("v1", "PersistentVolumeClaim", "name: data, namespace: default", claim)
+            .pod("new", "", "", &volume("data"));
+        let add = |case: Case, (api, kind, metadata, fields): &(&str, &str, String, String)| {
+            case.object(api, kind, metadata, fields)
+        };
+        classes.iter().fold(case, add).verdicts("new")
+    };
+    let none = "spec: {}";
+    let old = class("a-old", &marked(2024, beta, "true"), at_once);
+    let new = class("b-new", &marked(2025, key, "true"), waits);
+    let unmarked = class("c-newest", &marked(2026, key, "false"), at_once);
+    assert_eq!(verdicts(none, &[unmarked.clone()]), ["VolumeBinding"; 3]);
+    assert_eq!(verdicts(none, &[old.clone()]), ["VolumeBinding"; 3]);
+    assert_eq!(verdicts(none, &[old, new.clone(), unmarked]), [FITS; 3]);
+    assert_eq!(
+        verdicts("spec: {storageClassName: \"\"}", &[new]),
+        ["VolumeBinding"; 3],
+        "empty means none"
+    );
+}
+
+#[test]
 fn claims_that_are_lost_or_going_cannot_be_used() {
     for (metadata, status, message) in [
         ("", "status: {phase: Lost}", "claim default/data has lost its volume"),
