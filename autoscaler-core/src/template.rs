@@ -119,7 +119,8 @@ impl Template {
         Self::with_allocatable(snapshot, learned, group, offering, allocatable)
     }
 
-    /// The node that a VPSieNode is going to be. Its Node, when there is one, already says what it offers.
+    /// The node that a VPSieNode is going to be. Its Node, when there is one, already says what it offers, except for
+    /// extended resources that it does not report yet and nodes of its size have.
     #[must_use]
     pub fn of_machine(snapshot: &Snapshot, machine: &Machine, group: GroupId) -> Option<Self> {
         Self::of_machine_with(snapshot, &Learned::new(snapshot), machine, group)
@@ -148,9 +149,18 @@ impl Template {
         group: GroupId,
     ) -> Option<Self> {
         let offering = snapshot.offering(&machine.offering, &machine.datacenter);
-        let reported = node
+        let mut reported = node
             .map(|node| node.allocatable.clone())
             .filter(|allocatable| 0 < allocatable.pods);
+        // Device plugins report what they have after the kubelet does.
+        let like = learned.from(group, &machine.offering);
+        if let (Some(allocatable), Some(like)) = (&mut reported, like) {
+            for (resource, amount) in like.allocatable.extended_entries() {
+                if allocatable.extended(*resource) == 0 {
+                    allocatable.set_extended(*resource, *amount);
+                }
+            }
+        }
         match (offering, reported) {
             (Some(offering), Some(allocatable)) => {
                 Some(Self::with_allocatable(snapshot, learned, group, offering, allocatable))
@@ -158,7 +168,7 @@ impl Template {
             (Some(offering), None) => Some(Self::with(snapshot, learned, group, offering)),
             // The size is no longer in the catalogue: only what is known from live nodes can be said.
             (None, reported) => {
-                let live = || Some(learned.from(group, &machine.offering)?.allocatable.clone());
+                let live = || Some(like?.allocatable.clone());
                 let allocatable = reported.or_else(live)?;
                 let unlisted = Offering {
                     id: machine.offering.clone(),

@@ -61,7 +61,8 @@ pub(super) fn not_asking(
     let grace = snapshot.settings.unschedulable_pod_grace;
     match unschedulable.since {
         Some(since) if !options.ignore_timers && now.duration_since(since) < grace => {
-            let waited = now.duration_since(since).as_secs();
+            // The clock of the API server may be ahead.
+            let waited = now.duration_since(since).as_secs().max(0);
             Some((
                 GRACE_PERIOD,
                 format!(
@@ -112,7 +113,10 @@ pub(super) fn machines_to_come(snapshot: &Snapshot, now: Timestamp) -> impl Iter
     snapshot.machine_ids().filter_map(move |id| {
         let machine = snapshot.machine(id);
         let starts = match machine.node {
-            Some(node) => is_starting(snapshot, node) && !snapshot.node(node).deleting,
+            Some(id) => {
+                let node = snapshot.node(id);
+                is_starting(snapshot, id) && !node.deleting && !node.unschedulable
+            }
             None => machine.is_coming(),
         };
         if !starts || machine.is_leaving() || snapshot.settings.phase_timeouts.are_over(machine, now) {

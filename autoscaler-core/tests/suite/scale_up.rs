@@ -448,3 +448,44 @@ fn incident_d56a10a_a_node_that_is_ready_and_still_starting_counts_as_capacity()
         "a node that was ready and is not any more is no capacity"
     );
 }
+
+#[test]
+fn a_node_that_is_starting_has_the_devices_of_its_like_and_takes_nothing_while_it_is_cordoned() {
+    let machine = "apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: VPSieNode\nmetadata: {name: a-1, namespace: default}\nspec: {nodeGroupName: a, instanceType: small, datacenterID: dc-1}\nstatus: {phase: Joining, phaseSince: \"2026-01-01T11:59:00Z\"}";
+    let node = |name: &str, labels: &str, ready: &str, gpus: &str, spec: &str| {
+        format!(
+            "apiVersion: v1\nkind: Node\nmetadata: {{name: {name}, labels: {{{labels}}}}}\nspec: {{{spec}}}\nstatus: {{allocatable: {{cpu: 900m, memory: 1Gi, pods: \"110\"{gpus}}}, conditions: [{{type: Ready, status: \"{ready}\"}}]}}"
+        )
+    };
+    let of_group = "autoscaler.vpsie.com/managed: \"true\", autoscaler.vpsie.com/nodegroup: a, autoscaler.vpsie.com/offering: small";
+    let like = node(
+        "like",
+        of_group,
+        "True",
+        ", example.com/gpu: \"2\"",
+        "unschedulable: true",
+    );
+    let case = |starting: &str, pods: usize| {
+        Case::new()
+            .group("a", 0, 5, "small", &[])
+            .with(&like)
+            .with(machine)
+            .with(starting)
+            .pending("web", pods, "cpu: 100m, example.com/gpu: \"1\"", &[])
+            .plan()
+    };
+    // A device plugin tells the kubelet what it has when the node is up.
+    for gpus in ["", ", example.com/gpu: \"0\""] {
+        let starting = node("a-1", "", "False", gpus, "");
+        assert_eq!(bought(&case(&starting, 2)), [], "{gpus}");
+        assert_eq!(bought(&case(&starting, 3)), [("default/a", "small", 1)], "{gpus}");
+    }
+    let fewer = node("a-1", "", "False", ", example.com/gpu: \"1\"", "");
+    assert_eq!(
+        bought(&case(&fewer, 2)),
+        [("default/a", "small", 1)],
+        "it has said how many it has"
+    );
+    let cordoned = node("a-1", "", "False", "", "unschedulable: true");
+    assert_eq!(bought(&case(&cordoned, 2)), [("default/a", "small", 1)]);
+}
