@@ -43,7 +43,7 @@ pub(super) struct Bound {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Turn {
     Spread,
-    /// Pods with affinity to others.
+    /// Pods with affinity to others, and those that pods of DaemonSets may drive off.
     Drawn,
     /// Pods that others look at, and that keep each other away at most: that holds in any order.
     Free,
@@ -223,7 +223,9 @@ impl Packing<'_, '_> {
     /// are kept in any order.
     fn constrained_pods(&self) -> Vec<Bound> {
         let kinds = 0..self.kinds.list.len();
-        if !kinds.clone().any(|kind| self.regains(kind)) {
+        // Pods of DaemonSets come with planned nodes, after pods that they may drive off.
+        let disturbed = self.daemons_matter();
+        if !disturbed && !kinds.clone().any(|kind| self.regains(kind)) {
             return Vec::new();
         }
         let concern: Vec<Option<Turn>> = kinds
@@ -231,7 +233,7 @@ impl Packing<'_, '_> {
                 let class = self.class(kind);
                 let turn = match self.snapshot.rules.spread_of(class) {
                     Some(true) => Turn::Spread,
-                    _ if self.regains(kind) => Turn::Drawn,
+                    _ if disturbed || self.regains(kind) => Turn::Drawn,
                     _ => Turn::Free,
                 };
                 self.world.is_constrained(class).then_some(turn)
@@ -260,6 +262,13 @@ impl Packing<'_, '_> {
         }
         pods.sort_unstable();
         pods
+    }
+
+    /// Whether a rule about other pods concerns the pods that a DaemonSet has on a planned node.
+    fn daemons_matter(&self) -> bool {
+        let templates = self.planned_spots().filter_map(|spot| Some(self.planned(spot)?.2));
+        let mut classes = templates.flat_map(|template| &template.daemon_classes);
+        classes.any(|class| self.world.is_constrained(*class))
     }
 
     /// Binds pods, those of `eager` as soon as they can be, until none of those that are left can be.

@@ -489,3 +489,24 @@ fn a_node_that_is_starting_has_the_devices_of_its_like_and_takes_nothing_while_i
     let cordoned = node("a-1", "", "False", "", "unschedulable: true");
     assert_eq!(bought(&case(&cordoned, 2)), [("default/a", "small", 1)]);
 }
+
+#[test]
+fn a_new_node_whose_daemon_set_pods_drive_a_pod_off_is_seen_before_the_pod_is_placed() {
+    let daemon = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: agent, namespace: default}\nspec: {selector: {matchLabels: {app: agent}}, template: {metadata: {labels: {app: agent}}, spec: {containers: [{name: c, resources: {requests: {cpu: 200m}}}]}}}";
+    let zone = "topologyKey: topology.kubernetes.io/zone, labelSelector: {matchLabels: {app: agent}}";
+    let away =
+        format!("affinity: {{podAntiAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: [{{{zone}}}]}}}}");
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {topology.kubernetes.io/zone: dc-1}}\nstatus: {allocatable: {cpu: \"1\", memory: 4Gi, pods: \"110\"}, conditions: [{type: Ready, status: \"True\"}]}";
+    // It has room on n1 as long as nobody buys a node in dc-1, on which there would be an agent.
+    for priority in [0, 10] {
+        let case = Case::new().group("a", 0, 5, "medium", &[]).with(node).with(daemon);
+        let case = case.pending("alone", 1, "cpu: 500m", &[&away, &format!("priority: {priority}")]);
+        assert_eq!(pod(&case.plan(), "alone-0").node.as_deref(), Some("n1"));
+        // With such a node one of both waits, the less important one.
+        let plan = case.pending("large", 1, "cpu: \"3\"", &[]).plan();
+        let verdicts = ["alone-0", "large-0"].map(|name| pod(&plan, name).verdict);
+        assert!(verdicts.contains(&"Unschedulable"), "{verdicts:?}");
+        assert!(verdicts != ["Unschedulable"; 2], "{verdicts:?}");
+        assert!(priority == 0 || verdicts[0] == "FitsExisting", "{verdicts:?}");
+    }
+}
