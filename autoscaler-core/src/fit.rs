@@ -16,6 +16,9 @@ use crate::{
     taint::{self, Effect, Taint},
 };
 
+/// Amounts of bytes that differ by less may look the same: a hundredth of a mebibyte.
+const SHOWN_BYTES: i64 = (1 << 20) / 100 + 1;
+
 /// What a rule sees of a node, whether it exists, is to come or is only planned.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeView<'a> {
@@ -279,14 +282,8 @@ impl fmt::Display for MisfitText<'_> {
             }
             Misfit::NodeAffinity => f.write_str("no term of the required node affinity matches"),
             Misfit::Resources(shortage) => {
-                let amount = |amount| amount_text(shortage.resource, amount);
-                write!(
-                    f,
-                    "{}: needs {}, {} free",
-                    shortage.resource.name(symbols),
-                    amount(shortage.requested),
-                    amount(shortage.free)
-                )
+                let (needed, free) = compared(shortage.resource, shortage.requested, shortage.free);
+                write!(f, "{}: needs {needed}, {free} free", shortage.resource.name(symbols))
             }
             Misfit::PortInUse(port) => write!(f, "port {} is in use", port.text(symbols)),
             Misfit::ClaimMissing { claim } => write!(f, "claim {} does not exist", symbols.text(*claim)),
@@ -367,17 +364,23 @@ pub(crate) fn template_misfit_text(misfit: &Misfit, daemons: &Resources, symbols
     let resource = shortage.resource;
     let amount = |amount| amount_text(resource, amount);
     // DaemonSets may ask for more than there is.
-    let (name, needed, free) = (
-        resource.name(symbols),
-        amount(shortage.requested),
-        amount(shortage.free.max(0)),
-    );
+    let (needed, free) = compared(resource, shortage.requested, shortage.free.max(0));
+    let name = resource.name(symbols);
     let taken = daemons.get(resource);
     if taken == 0 {
         return format!("{name}: needs {needed}, a new node has {free}");
     }
     let (all, taken) = (amount(shortage.allocatable), amount(taken));
     format!("{name}: needs {needed}, a new node has {free} ({all} less DaemonSets {taken})")
+}
+
+/// What is needed and the less that there is, told apart also where they differ by less than is shown of bytes.
+fn compared(resource: Resource, needed: i64, free: i64) -> (String, String) {
+    let rounds = matches!(resource, Resource::Memory | Resource::EphemeralStorage);
+    if rounds && needed.saturating_sub(free) < SHOWN_BYTES {
+        return (needed.to_string(), free.to_string());
+    }
+    (amount_text(resource, needed), amount_text(resource, free))
 }
 
 /// An amount of a resource in the unit in which people write it.

@@ -36,6 +36,21 @@ fn b21_an_oversized_pod_buys_nothing_and_hears_why() {
 }
 
 #[test]
+fn a_byte_too_much_can_be_seen_in_the_reason() {
+    let message = |memory: &str| {
+        let case = Case::new()
+            .group("a", 0, 5, "small", &["reserved: {memory: \"0\"}"])
+            .pending("web", 1, &format!("memory: {memory}"), &[]);
+        pod(&case.plan(), "web-0").reasons[0].message.clone()
+    };
+    assert_eq!(
+        message("\"2147483649\""),
+        "memory: needs 2147483649, a new node has 2147483648"
+    );
+    assert_eq!(message("2049Mi"), "memory: needs 2049Mi, a new node has 2Gi");
+}
+
+#[test]
 fn b23_what_fits_an_existing_node_buys_nothing() {
     let plan = Case::new()
         .group("a", 0, 5, "small", &[])
