@@ -54,6 +54,8 @@ pub const POD_GROUP_KEY: &str = "autoscaler.vpsie.com/pod-group";
 /// Taint of a node that is starting; removed last, when its labels and taints are right.
 pub const STARTUP_TAINT: &str = "autoscaler.vpsie.com/startup";
 
+/// The name that the AutoscalerConfig has in a cluster.
+const AUTOSCALER_CONFIG_NAME: &str = "default";
 const INSTANCE_TYPE_LABEL: &str = "node.kubernetes.io/instance-type";
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
@@ -126,6 +128,11 @@ impl<'a> Input<'a> {
     /// All objects of a dump.
     #[must_use]
     pub fn new(objects: &'a Objects, offerings: &'a [Offering]) -> Self {
+        // The API server allows no other name; whatever a file has, its order does not matter.
+        let preference = |config: &&'a crd::AutoscalerConfig| {
+            let name = config.metadata.name.as_str();
+            (name != AUTOSCALER_CONFIG_NAME, name)
+        };
         Self {
             nodes: objects.nodes.iter().collect(),
             pods: objects.pods.iter().collect(),
@@ -139,7 +146,7 @@ impl<'a> Input<'a> {
             namespaces: objects.namespaces.iter().collect(),
             groups: objects.node_groups.iter().collect(),
             machines: objects.vpsie_nodes.iter().collect(),
-            config: objects.autoscaler_configs.first(),
+            config: objects.autoscaler_configs.iter().min_by_key(preference),
             offerings,
             own_node: None,
         }

@@ -118,12 +118,13 @@ impl Reader<'_> {
         }
     }
 
-    /// What a pod of a DaemonSet looks like to the scheduler, or `None` when the DaemonSet is being deleted.
+    /// What a pod of a DaemonSet looks like to the scheduler, or `None` when there is going to be none on a new node: the
+    /// DaemonSet is being deleted, or names the node that it is for.
     pub(crate) fn daemon_set(&mut self, manifest: &workload::DaemonSet, priorities: &Priorities) -> Option<PodClass> {
-        if manifest.metadata.deletion_timestamp.is_some() {
+        let template = &manifest.spec.template;
+        if manifest.metadata.deletion_timestamp.is_some() || !template.spec.node_name.is_empty() {
             return None;
         }
-        let template = &manifest.spec.template;
         let metadata = ObjectMeta {
             namespace: manifest.metadata.namespace.clone(),
             ..template.metadata.clone()

@@ -299,3 +299,23 @@ fn a_pod_group_is_placed_as_a_whole_or_not_at_all() {
     let served = both.pods.iter().filter(|pod| pod.verdict == "TriggersScaleUp");
     assert!(served.clone().all(|pod| pod.pod.starts_with("other/")) && served.count() == 7);
 }
+
+#[test]
+fn of_several_configurations_the_one_that_a_cluster_can_have_counts() {
+    let config = |name: &str, most: u32| {
+        format!(
+            "apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: AutoscalerConfig\nmetadata: {{name: {name}}}\nspec: {{globalSettings: {{maxClusterWorkers: {most}, unschedulablePodGracePeriodSeconds: 0}}}}"
+        )
+    };
+    let (right, wrong) = (config("default", 1), config("another", 2));
+    for documents in [[&right, &wrong], [&wrong, &right]] {
+        let case = Case::new()
+            .group("a", 0, 5, "small", &[])
+            .pending("web", 3, "cpu: 900m", &[]);
+        let plan = documents
+            .into_iter()
+            .fold(case, |case, document| case.with(document))
+            .plan();
+        assert_eq!(bought(&plan), [("default/a", "small", 1)]);
+    }
+}
