@@ -14,7 +14,7 @@ use crate::{
     options::Limits,
     plan::Destination,
     resources::Resources,
-    snapshot::{Pod, Snapshot},
+    snapshot::{NodeId, Snapshot},
     template::Template,
 };
 
@@ -23,23 +23,55 @@ use crate::{
 pub(super) struct Coming {
     destination: Destination,
     template: Template,
+    /// What pods that are there already request more than those that a new node would have.
+    beyond: Resources,
 }
 
 /// The nodes that are to come in time, in the order of their VPSieNodes. None, if one of them has pods already that a new
-/// node would not have.
+/// node would not have, and that more is counted of than what they request.
 pub(super) fn coming(snapshot: &Snapshot, now: Timestamp) -> Vec<Coming> {
     let mut coming = Vec::new();
     for (id, template) in machines_to_come(snapshot, now) {
         let node = snapshot.machine(id).node;
-        let pods = node.map_or(&[][..], |node| snapshot.pods_on(node));
-        let stays = |pod: &Pod| !pod.is_terminal() && !pod.is_daemon() && !pod.mirror;
-        if pods.iter().any(|pod| stays(snapshot.pod(*pod))) {
-            return Vec::new();
+        let mut beyond = template.daemons.clone();
+        if let Some(node) = node {
+            let Some(held) = held(snapshot, &template, node) else {
+                return Vec::new();
+            };
+            beyond.raise_to(&held);
         }
+        beyond.subtract(&template.daemons);
         let destination = node.map_or(Destination::Machine(id), Destination::Node);
-        coming.push(Coming { destination, template });
+        coming.push(Coming {
+            destination,
+            template,
+            beyond,
+        });
     }
     coming
+}
+
+/// What the pods of a Node that is starting request, when that is all that matters of them: they come with the Node, and
+/// neither hold ports that those of DaemonSets on a new node would not hold, nor volumes, nor are looked at by other pods.
+fn held(snapshot: &Snapshot, template: &Template, node: NodeId) -> Option<Resources> {
+    let mut held = Resources::default();
+    for pod in snapshot.pods_on(node).iter().map(|pod| snapshot.pod(*pod)) {
+        if pod.is_terminal() {
+            continue;
+        }
+        let class = snapshot.class_of(pod);
+        let expected = |port| {
+            let mut daemons = template.daemon_classes.iter();
+            daemons.any(|daemon| snapshot.class(*daemon).ports.contains(port))
+        };
+        let comes_along = pod.is_daemon() || pod.mirror;
+        let counts = class.volumes.is_some() || snapshot.rules.concern(pod.class) || !class.ports.iter().all(expected);
+        if !comes_along || counts {
+            return None;
+        }
+        held.add(&class.requests);
+    }
+    Some(held)
 }
 
 /// Limits as if these nodes were not to come.
@@ -71,7 +103,7 @@ impl Packing<'_, '_> {
             // What is free may be head-room.
             let has_headroom = self.snapshot.group(group).headroom.is_some();
             let needed = if has_headroom { &template.allocatable } else { used };
-            let stands_for = |node: &Coming| stands_for(&node.template, template, needed);
+            let stands_for = |node: &Coming| stands_for(node, template, needed);
             let found = coming
                 .iter_mut()
                 .find(|node| node.as_ref().is_some_and(stands_for))
@@ -90,12 +122,15 @@ impl Packing<'_, '_> {
 }
 
 /// Whether a node to come does for a planned one of which so much is needed.
-fn stands_for(coming: &Template, planned: &Template, needed: &Resources) -> bool {
+fn stands_for(node: &Coming, planned: &Template, needed: &Resources) -> bool {
+    let coming = &node.template;
     let same = coming.group == planned.group
         && coming.offering == planned.offering
         && coming.datacenter == planned.datacenter
         && coming.volume_limits == planned.volume_limits;
+    let mut needed = needed.clone();
+    needed.add(&node.beyond);
     let mut raised = coming.allocatable.clone();
-    raised.raise_to(needed);
+    raised.raise_to(&needed);
     same && raised == coming.allocatable
 }

@@ -13,7 +13,7 @@ use autoscaler_core::{
 };
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
 
-use crate::case::NOW;
+use crate::case::{Case, NOW, bought};
 
 const OFFERINGS: &str = r#"[
     {"id":"small-1","cpu":1,"ram":1024,"disk":25,"hourly_price":0.0075},
@@ -121,5 +121,47 @@ fn add_nodes(cluster: &mut String, plan: &PlanDocument, stage: Stage) {
             )
             .unwrap();
         }
+    }
+}
+
+#[test]
+fn pods_that_a_starting_node_has_and_a_new_one_would_not_have_take_their_room() {
+    let starting = "apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: VPSieNode\nmetadata: {name: v, namespace: default}\nspec: {nodeGroupName: a, instanceType: small, datacenterID: dc-1}\nstatus: {phase: Joining, phaseSince: \"2026-01-01T11:59:00Z\"}\n---\napiVersion: v1\nkind: Node\nmetadata: {name: v, labels: {kubernetes.io/hostname: v}}\nstatus: {allocatable: {cpu: 900m, memory: 1Gi, pods: \"110\"}, conditions: [{type: Ready, status: \"False\"}]}";
+    let there = |metadata: &str, container: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: there, namespace: kube-system, labels: {{app: there}}, {metadata}}}\nspec: {{nodeName: v, containers: [{{name: c, {container}}}]}}\nstatus: {{phase: Running}}"
+        )
+    };
+    let daemon = "ownerReferences: [{apiVersion: apps/v1, kind: DaemonSet, name: agent, uid: u, controller: true}]";
+    let mirror = "annotations: {kubernetes.io/config.mirror: x}";
+    let agent = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: agent, namespace: kube-system}\nspec: {selector: {matchLabels: {app: there}}, template: {metadata: {labels: {app: there}}, spec: {containers: [{name: c, resources: {requests: {cpu: 100m}}}]}}}";
+    let nothing = "apiVersion: v1\nkind: Namespace\nmetadata: {name: default}";
+    let pending = |container: &str, spec: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: web, namespace: default}}\nspec: {{containers: [{{name: c, {container}}}]{spec}}}\nstatus: {{phase: Pending, conditions: [{{type: PodScheduled, status: \"False\", reason: Unschedulable}}]}}"
+        )
+    };
+    let cpu = "resources: {requests: {cpu: 500m}}";
+    let port = "ports: [{containerPort: 80, hostPort: 80}]";
+    let away = ", affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, namespaceSelector: {}, labelSelector: {matchLabels: {app: there}}}]}}";
+    for (metadata, container, more, asks, spec) in [
+        (daemon, cpu, nothing, cpu, ""),
+        (mirror, cpu, nothing, cpu, ""),
+        (daemon, cpu, agent, cpu, ""),
+        (mirror, port, nothing, port, ""),
+        (daemon, "image: x", nothing, "image: x", away),
+    ] {
+        let plan = Case::new()
+            .group("a", 0, 5, "small", &[])
+            .with(starting)
+            .with(&there(metadata, container))
+            .with(more)
+            .with(&pending(asks, spec))
+            .plan();
+        assert_eq!(
+            bought(&plan),
+            [("default/a", "small", 1)],
+            "{metadata} {container} {spec}"
+        );
     }
 }
