@@ -227,14 +227,8 @@ impl Storage {
     /// Of several default classes the API server takes the newest, of equally new ones the first by name.
     fn find_default_class(&mut self) {
         let is_default = |class: &&StorageClass| {
-            let marked = |key: &&str| {
-                class
-                    .metadata
-                    .annotations
-                    .get(*key)
-                    .is_some_and(|value| value == "true")
-            };
-            DEFAULT_CLASS.iter().any(|key| marked(&key))
+            let marked = |key: &str| class.metadata.annotations.get(key).is_some_and(|value| value == "true");
+            DEFAULT_CLASS.into_iter().any(marked)
         };
         let mut newest: Option<&StorageClass> = None;
         for class in self.classes.values().filter(is_default) {

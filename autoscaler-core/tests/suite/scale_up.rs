@@ -332,11 +332,11 @@ fn daemon_sets_that_match_take_their_room_even_where_they_leave_none() {
             "cpu: needs 500m, a new node has 400m (3900m less DaemonSets 3500m)"
         ]
     );
-    let elsewhere = daemon("agent", "64", ", nodeSelector: {pool: gpu}");
-    assert_eq!(
-        bought(&case.clone().with(&elsewhere).plan()),
-        [("default/a", "small", 1)]
-    );
+    for place in ["nodeSelector: {pool: gpu}", "nodeName: n1"] {
+        let elsewhere = daemon("agent", "64", &format!(", {place}"));
+        let plan = case.clone().with(&elsewhere).plan();
+        assert_eq!(bought(&plan), [("default/a", "small", 1)], "{place}");
+    }
     let modest = Case::new()
         .group("a", 0, 5, "small", &[])
         .pending("web", 1, "cpu: \"0\"", &[])

@@ -88,8 +88,8 @@ fn a_claim_that_names_no_class_is_of_the_newest_default_class() {
     let old = class("a-old", &marked(2024, beta, "true"), at_once);
     let new = class("b-new", &marked(2025, key, "true"), waits);
     let unmarked = class("c-newest", &marked(2026, key, "false"), at_once);
-    assert_eq!(verdicts(none, &[unmarked.clone()]), ["VolumeBinding"; 3]);
-    assert_eq!(verdicts(none, &[old.clone()]), ["VolumeBinding"; 3]);
+    assert_eq!(verdicts(none, std::slice::from_ref(&unmarked)), ["VolumeBinding"; 3]);
+    assert_eq!(verdicts(none, std::slice::from_ref(&old)), ["VolumeBinding"; 3]);
     assert_eq!(verdicts(none, &[old, new.clone(), unmarked]), [FITS; 3]);
     assert_eq!(
         verdicts("spec: {storageClassName: \"\"}", &[new]),
