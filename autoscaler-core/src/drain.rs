@@ -323,6 +323,13 @@ mod tests {
     fn a_mirror_pod_is_skipped() {
         let mirror = annotated("kubernetes.io/config.mirror", "x");
         assert_eq!(judge(both(mirror, &naked())), (Drainability::Skip, false));
+        let owned = |kind: &str| {
+            json!({"metadata": {"ownerReferences": [
+                {"apiVersion": "v1", "kind": kind, "name": "n1", "uid": "u", "controller": true},
+            ]}})
+        };
+        assert_eq!(judge(owned("Node")), (Drainability::Skip, false));
+        assert_eq!(judge(owned("ReplicationController")), (OK, true));
     }
 
     #[test]
@@ -417,7 +424,11 @@ mod tests {
             judge(both(do_not_disrupt("1s"), &json!({"status": {"startTime": null}}))).0,
             refused
         );
-        assert_eq!(judge(both(do_not_disrupt("90 minutes"), &started(1))).0, OK);
+        for nothing in ["90 minutes", "0s", "-5m"] {
+            assert_eq!(judge(both(do_not_disrupt(nothing), &started(1))).0, OK, "{nothing}");
+            let not_started = json!({"status": {"startTime": null}});
+            assert_eq!(judge(both(do_not_disrupt(nothing), &not_started)).0, OK, "{nothing}");
+        }
     }
 
     #[test]

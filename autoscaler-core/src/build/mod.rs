@@ -69,7 +69,7 @@ pub const DAEMON_SET_POD_ANNOTATION: &str = "cluster-autoscaler.kubernetes.io/da
 pub(crate) const DO_NOT_DISRUPT_ANNOTATION: &str = "karpenter.sh/do-not-disrupt";
 const SCHEDULING_POD_GROUP_LABEL: &str = "scheduling.x-k8s.io/pod-group";
 /// On the mirror pod that a kubelet makes for each of its static pods.
-pub const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 const DEFAULT_GRACE_SECONDS: i64 = 30;
 
 /// Keys, as annotation or label, that forbid the removal of a node: the value that does, and the one that does not. A value
@@ -166,6 +166,14 @@ pub(crate) struct Reader<'a> {
     pub(crate) symbols: &'a mut Symbols,
     /// What could not be understood.
     pub(crate) problems: &'a mut Vec<Problem>,
+}
+
+/// Whether this is the mirror pod of a static pod, which the API server cannot evict: the kubelet annotates it and makes
+/// its Node the owner.
+#[must_use]
+pub fn is_mirror(metadata: &ObjectMeta) -> bool {
+    metadata.annotations.contains_key(MIRROR_ANNOTATION)
+        || metadata.controller().is_some_and(|owner| owner.kind == "Node")
 }
 
 /// Symbols of the label keys that rules look for, in a table that has no other symbols yet.

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 
 use super::{
-    DAEMON_SET_POD_ANNOTATION, DEFAULT_GRACE_SECONDS, DO_NOT_DISRUPT_ANNOTATION, MIRROR_ANNOTATION, POD_GROUP_KEY,
-    Reader, SAFE_LOCAL_VOLUMES_ANNOTATION, SAFE_TO_EVICT_ANNOTATION, SCHEDULING_POD_GROUP_LABEL, amount,
+    DAEMON_SET_POD_ANNOTATION, DEFAULT_GRACE_SECONDS, DO_NOT_DISRUPT_ANNOTATION, POD_GROUP_KEY, Reader, SAFE_LOCAL_VOLUMES_ANNOTATION, SAFE_TO_EVICT_ANNOTATION, SCHEDULING_POD_GROUP_LABEL, amount, is_mirror,
 };
 use crate::{
     constraint::{claims::claim_name, read, storage::Storage},
@@ -98,7 +97,7 @@ impl Reader<'_> {
             daemon_set: metadata.controller().is_some_and(|owner| owner.kind == "DaemonSet")
                 || annotation(DAEMON_SET_POD_ANNOTATION) == Some("true"),
             gated: !spec.scheduling_gates.is_empty(),
-            mirror: annotation(MIRROR_ANNOTATION).is_some(),
+            mirror: is_mirror(metadata),
             own: metadata
                 .labels
                 .get("app.kubernetes.io/name")
@@ -111,7 +110,10 @@ impl Reader<'_> {
             },
             do_not_disrupt: annotation(DO_NOT_DISRUPT_ANNOTATION).and_then(|text| match text {
                 "true" => Some(DoNotDisrupt::Always),
-                other => go_duration(other).map(DoNotDisrupt::For),
+                // Only a duration that can pass protects, as Karpenter has it.
+                other => go_duration(other)
+                    .filter(SignedDuration::is_positive)
+                    .map(DoNotDisrupt::For),
             }),
             local_storage: local_storage(storage, metadata, &spec.volumes).map(|volume| self.intern(volume)),
             pod_group: pod_group(metadata).map(|group| self.intern(group)),

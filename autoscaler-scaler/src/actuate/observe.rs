@@ -6,7 +6,7 @@ use std::{
 };
 
 use autoscaler_core::{
-    build::{DAEMON_SET_POD_ANNOTATION, MIRROR_ANNOTATION},
+    build::{DAEMON_SET_POD_ANNOTATION, is_mirror},
     lifecycle::{CreateReply, NodeSeen, Observation, Record, RemovalPhase},
     manifest::{node::Node, pod::Pod},
     provider::Instance,
@@ -364,8 +364,7 @@ fn matters(pod: &Pod) -> bool {
             .annotations
             .get(DAEMON_SET_POD_ANNOTATION)
             .is_some_and(|value| value == "true");
-    let mirror = pod.metadata.annotations.contains_key(MIRROR_ANNOTATION);
-    !daemon && !mirror && !matches!(pod.status.phase.as_str(), "Succeeded" | "Failed")
+    !daemon && !is_mirror(&pod.metadata) && !matches!(pod.status.phase.as_str(), "Succeeded" | "Failed")
 }
 
 /// Whether the provider has said that it is deleting the VM.
