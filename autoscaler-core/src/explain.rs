@@ -255,7 +255,9 @@ fn node_misfit(world: &mut World<'_>, nominees: &Nominees, id: PodId, node: Node
         }
         // They may also never come, so the node has to do without them too: an affinity to them counts for nothing.
     }
-    world.misfit(pod.class, bin)
+    let misfit = world.misfit(pod.class, bin);
+    // Its node has the devices that a bound pod claims.
+    misfit.filter(|misfit| !(pod.bound && matches!(misfit, Misfit::Devices { .. })))
 }
 
 /// The answer to a bound pod of every place but its node.

@@ -57,6 +57,11 @@ pub enum Misfit {
     },
     /// No term of the pod's required node affinity matches the node.
     NodeAffinity,
+    /// The pod claims devices, and which node has them is not known.
+    Devices {
+        /// The first claim, as the pod calls it.
+        claim: Symbol,
+    },
     /// A pod of the node has a host port of the pod.
     PortInUse(HostPort),
     /// The node has too little left of a resource.
@@ -203,7 +208,7 @@ pub fn static_misfit(
     }
     match &class.node_affinity {
         Some(affinity) if !affinity.matches(node.name, node.labels, symbols) => Some(Misfit::NodeAffinity),
-        _ => None,
+        _ => class.devices.map(|claim| Misfit::Devices { claim }),
     }
 }
 
@@ -229,6 +234,7 @@ impl Misfit {
             | Self::PodAffinity { .. }
             | Self::PodAntiAffinity { .. }
             | Self::ExistingAntiAffinity { .. } => "InterPodAffinity",
+            Self::Devices { .. } => "DynamicResources",
         }
     }
 
@@ -285,6 +291,11 @@ impl fmt::Display for MisfitText<'_> {
                 let (needed, free) = compared(shortage.resource, shortage.requested, shortage.free);
                 write!(f, "{}: needs {needed}, {free} free", shortage.resource.name(symbols))
             }
+            Misfit::Devices { claim } => write!(
+                f,
+                "claims devices ({}), and which node has them is not known here",
+                symbols.text(*claim)
+            ),
             Misfit::PortInUse(port) => write!(f, "port {} is in use", port.text(symbols)),
             Misfit::ClaimMissing { claim } => write!(f, "claim {} does not exist", symbols.text(*claim)),
             Misfit::DiskInUse { disk } => write!(f, "disk {} is in use by a pod of the node", symbols.text(*disk)),

@@ -180,6 +180,8 @@ pub struct PodClass {
     pub ports: Box<[HostPort]>,
     /// What its volumes ask of a node; `None` when that is nothing.
     pub volumes: Option<Box<VolumeNeeds>>,
+    /// Its first claim on devices (`spec.resourceClaims`). Which node has them is not known, so such a pod fits none.
+    pub devices: Option<Symbol>,
 }
 
 /// A node.

@@ -203,6 +203,7 @@ pub fn unschedulable_reason(reason: &str) -> &'static str {
         "VolumeZone",
         "PodTopologySpread",
         "InterPodAffinity",
+        "DynamicResources",
         // Of nodes
         "NodeNotReady",
     ];

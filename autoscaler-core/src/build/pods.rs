@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 
 use super::{
-    DAEMON_SET_POD_ANNOTATION, DEFAULT_GRACE_SECONDS, DO_NOT_DISRUPT_ANNOTATION, POD_GROUP_KEY, Reader, SAFE_LOCAL_VOLUMES_ANNOTATION, SAFE_TO_EVICT_ANNOTATION, SCHEDULING_POD_GROUP_LABEL, amount, is_mirror,
+    DAEMON_SET_POD_ANNOTATION, DEFAULT_GRACE_SECONDS, DO_NOT_DISRUPT_ANNOTATION, POD_GROUP_KEY, Reader,
+    SAFE_LOCAL_VOLUMES_ANNOTATION, SAFE_TO_EVICT_ANNOTATION, SCHEDULING_POD_GROUP_LABEL, amount, is_mirror,
 };
 use crate::{
     constraint::{claims::claim_name, read, storage::Storage},
@@ -81,6 +82,7 @@ impl Reader<'_> {
         let mut class = self.pod_class(metadata, spec, Some(status), priorities);
         class.terminating = metadata.deletion_timestamp.is_some();
         class.volumes = storage.needs(metadata, &spec.volumes, self.symbols);
+        class.devices = spec.resource_claims.first().map(|claim| self.intern(&claim.name));
         class
     }
 
@@ -195,6 +197,8 @@ impl Reader<'_> {
             // What is no pod yet is a template, whose pods get their defaults when they are created.
             ports: read::host_ports(self.symbols, spec, status.is_none()),
             volumes: None,
+            // Pods of a DaemonSet take room on a new node whatever devices they look after.
+            devices: None,
         }
     }
 

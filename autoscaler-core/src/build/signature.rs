@@ -110,7 +110,7 @@ fn write_spec(spec: &PodSpec, recorder: &mut Recorder<'_>) {
         termination_grace_period_seconds: _,
         restart_policy: _,
         host_network,
-        resource_claims: _,
+        resource_claims,
     } = spec;
     node_selector.hash(recorder);
     affinity.hash(recorder);
@@ -124,6 +124,7 @@ fn write_spec(spec: &PodSpec, recorder: &mut Recorder<'_>) {
     priority.hash(recorder);
     priority_class_name.hash(recorder);
     host_network.hash(recorder);
+    resource_claims.first().map(|claim| &claim.name).hash(recorder);
     // The API server makes up names of volumes for some pods.
     for volume in volumes.iter().filter(|volume| !is_plain(volume)) {
         Some(volume).hash(recorder);
@@ -271,6 +272,7 @@ mod tests {
                 ],
                 "schedulingGates": [{"name": "g"}],
                 "priority": 5, "priorityClassName": "system-node-critical", "hostNetwork": true,
+                "resourceClaims": [{"name": "gpu", "resourceClaimName": "c"}],
                 "terminationGracePeriodSeconds": 9,
             },
             "status": {

@@ -28,6 +28,7 @@ impl Shapes {
                 &class.node_selector,
                 &class.node_affinity,
                 &class.tolerations,
+                class.devices,
             );
             *known.entry(key).or_insert(next)
         });

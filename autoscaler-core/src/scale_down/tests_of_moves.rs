@@ -318,6 +318,22 @@ fn a_node_that_a_pod_keeps_takes_pods_before_one_that_could_go() {
 }
 
 #[test]
+fn a_pod_that_claims_devices_stays_where_they_are() {
+    let claims = json!({"spec": {"resourceClaims": [{"name": "gpu", "resourceClaimName": "c"}]}});
+    let run = Cluster::new()
+        .node("n1", json!({}))
+        .pod("a", "n1", "1", claims)
+        .node("n2", json!({}))
+        .anchor("n2")
+        .run();
+    assert_eq!(
+        run.message("n1"),
+        "pod default/a finds no other place: \
+         n2: DynamicResources: claims devices (gpu), and which node has them is not known here"
+    );
+}
+
+#[test]
 fn larger_pods_are_placed_first() {
     let run = unlimited()
         .node("n1", json!({}))

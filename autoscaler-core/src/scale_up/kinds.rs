@@ -89,7 +89,7 @@ struct Entry {
 }
 
 /// What a pod asks of a node alone.
-type Look<'s> = (&'s Labels, Option<&'s NodeSelector>, &'s [Toleration]);
+type Look<'s> = (&'s Labels, Option<&'s NodeSelector>, &'s [Toleration], Option<Symbol>);
 
 // === impl Kinds ===
 
@@ -176,6 +176,7 @@ impl Kinds {
                 &class.node_selector,
                 class.node_affinity.as_ref(),
                 class.tolerations.as_ref(),
+                class.devices,
             );
             let look = *looks.entry((look, waited)).or_insert_with(|| {
                 self.looks.push(LookOf { class: id, waited });

@@ -26,7 +26,7 @@ map_symbols!(Node { name, labels, taints, allocatable, opt_out, volume_limits } 
 });
 map_symbols!(PodClass {
     namespace, labels, requests, node_selector, node_affinity, tolerations, affinity, anti_affinity, spread, ports,
-    volumes
+    volumes, devices
 } { priority, terminating });
 map_symbols!(NodeGroup { namespace, name, labels, taints, reserved, headroom, opt_out } {
     managed, deleting, min_nodes, max_nodes, datacenter, offerings, preferred, priority, scale_up_enabled,

@@ -180,6 +180,44 @@ const SPREAD: &str = "PodTopologySpread";
 const AFFINITY: &str = "InterPodAffinity";
 const FITS: &str = "fits";
 
+// --- DynamicResources
+
+const CLAIMS_DEVICES: &str = "resourceClaims: [{name: gpu, resourceClaimName: c}]";
+
+#[test]
+fn a_pod_that_claims_devices_is_bought_no_node_and_moves_to_none() {
+    let plan = Case::new()
+        .group("workers", 0, 5, "medium", &[])
+        .node("n1", "workers", 4, 8)
+        .node("n2", "workers", 4, 8)
+        .pending("asks", 1, "cpu: 100m", &[CLAIMS_DEVICES])
+        .running("full", "n2", "cpu: 3")
+        .pending("plain", 1, "cpu: 100m", &[])
+        .plan();
+    let asks = pod(&plan, "asks-0");
+    assert_eq!(asks.verdict, "Unschedulable");
+    for reason in &asks.reasons {
+        assert_eq!(reason.reason, "DynamicResources", "{reason:#?}");
+        let message = "claims devices (gpu), and which node has them is not known here";
+        assert_eq!(reason.message, message);
+    }
+    assert_eq!(pod(&plan, "plain-0").verdict, "FitsExisting");
+    assert!(bought(&plan).is_empty());
+}
+
+#[test]
+fn daemons_that_look_after_devices_take_room_on_new_nodes() {
+    let daemon = format!(
+        "spec:\n  selector: {{matchLabels: {{d: d}}}}\n  template: {{metadata: {{labels: {{d: d}}}}, spec: {{{CLAIMS_DEVICES}, containers: [{{name: c, resources: {{requests: {{cpu: \"2\"}}}}}}]}}}}"
+    );
+    let plan = Case::new()
+        .group("workers", 0, 5, "medium", &[])
+        .object("apps/v1", "DaemonSet", "name: d, namespace: kube-system", &daemon)
+        .pending("p", 1, "cpu: \"3\"", &[])
+        .plan();
+    assert_eq!(pod(&plan, "p-0").reasons[0].reason, "InsufficientCpu", "{plan:#?}");
+}
+
 // --- NodePorts
 
 #[test]
