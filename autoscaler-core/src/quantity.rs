@@ -158,6 +158,11 @@ impl<'de> Deserialize<'de> for Quantity {
                 Ok(Quantity::from_units(i64::try_from(units).unwrap_or(i64::MAX)))
             }
 
+            // As Kubernetes reads it.
+            fn visit_unit<E: de::Error>(self) -> Result<Quantity, E> {
+                Ok(Quantity::from_units(0))
+            }
+
             // YAML writes `cpu: 0.5` as a float; its shortest decimal form is what the author wrote.
             fn visit_f64<E: de::Error>(self, number: f64) -> Result<Quantity, E> {
                 number.to_string().parse().map_err(E::custom)

@@ -32,11 +32,12 @@ impl HostPort {
             && (self.ip.is_none() || other.ip.is_none() || self.ip == other.ip)
     }
 
-    /// `8080/TCP`, or `10.0.0.1:8080/TCP`.
+    /// `8080/TCP`, `10.0.0.1:8080/TCP` or `[::1]:8080/TCP`.
     #[must_use]
     pub fn text(&self, symbols: &Symbols) -> String {
         let (port, protocol) = (self.port, symbols.text(self.protocol));
         match self.ip {
+            Some(ip) if symbols.text(ip).contains(':') => format!("[{}]:{port}/{protocol}", symbols.text(ip)),
             Some(ip) => format!("{}:{port}/{protocol}", symbols.text(ip)),
             None => format!("{port}/{protocol}"),
         }

@@ -334,6 +334,15 @@ fn nulls_are_absent_and_unknown_fields_are_ignored() {
     let pod = &read.pods[0];
     assert_eq!(pod.spec, pod::PodSpec::default());
     assert_eq!(pod.metadata.namespace, "default");
+    // A quantity that is null is zero, as in Kubernetes.
+    let read = objects(&self::pod("  overhead: {cpu: null, memory: ~}\n"));
+    let overhead: Vec<_> = read.pods[0]
+        .spec
+        .overhead
+        .values()
+        .map(|amount| amount.milli())
+        .collect();
+    assert_eq!(overhead, [0, 0]);
     let json = r#"{"metadata":{"name":"a","labels":null,"creationTimestamp":null,"ownerReferences":[{"controller":null,"kind":"X"}]},"spec":{"volumes":null,"tolerations":[{"key":null}]},"status":{"conditions":[{"lastProbeTime":null,"type":"Ready"}]}}"#;
     let pod: Pod = serde_json::from_str(json).unwrap();
     assert_eq!(pod.status.conditions[0].type_, "Ready");

@@ -252,6 +252,16 @@ fn host_addresses_collide_only_with_themselves_and_the_address_of_all() {
 }
 
 #[test]
+fn messages_have_addresses_as_people_write_them() {
+    let port = port(80, "hostIP: \"fd00::1\"");
+    let case = Case::new()
+        .zones()
+        .pod("old", "a", "", &port)
+        .pod("new", "", "", &port);
+    assert_eq!(case.messages("new")[0], "port [fd00::1]:80/TCP is in use");
+}
+
+#[test]
 fn a_port_of_the_container_alone_is_none_of_the_host() {
     let spec = "hostNetwork: true, containers: [{name: c, ports: [{containerPort: 80}]}]";
     let case = Case::new()
