@@ -9,7 +9,7 @@ use crate::{
         storage::{PersistentVolume, PersistentVolumeClaim, TopologySelectorTerm},
     },
     quantity::Quantity,
-    selector::NodeSelector,
+    selector::{LabelSelector, Labels, NodeSelector},
     symbol::{Symbol, Symbols},
 };
 
@@ -55,8 +55,15 @@ struct Lists<'a> {
     known: BTreeMap<Ask<'a>, u32>,
 }
 
-/// Storage class, size, volume mode and access modes.
-type Ask<'a> = (&'a str, Option<Quantity>, &'a str, &'a [String]);
+/// Storage class, size, volume mode, access modes, volume attributes class and labels.
+type Ask<'a> = (
+    &'a str,
+    Option<Quantity>,
+    &'a str,
+    &'a [String],
+    &'a str,
+    Option<LabelSelector>,
+);
 
 // === impl Storage ===
 
@@ -243,6 +250,7 @@ impl Storage {
             class_of_volume(volume) == self.class_of(claim)
                 && requested(claim) <= capacity(volume)
                 && mode(&volume.spec.volume_mode) == mode(&claim.spec.volume_mode)
+                && volume.spec.volume_attributes_class_name == claim.spec.volume_attributes_class_name
                 && volume.metadata.deletion_timestamp.is_none()
         };
         let kept = self.bindable.kept(&claim.metadata);
@@ -251,11 +259,14 @@ impl Storage {
             return lists.add(std::iter::once(kept), symbols);
         }
         let modes = claim.spec.access_modes.as_slice();
+        let selector = claim.spec.selector.as_ref();
         let ask = (
             self.class_of(claim),
             requested(claim),
             mode(&claim.spec.volume_mode),
             modes,
+            claim.spec.volume_attributes_class_name.as_str(),
+            selector.map(|selector| read::selector(symbols, selector)),
         );
         if let Some(known) = lists.known.get(&ask) {
             return *known;
@@ -263,7 +274,18 @@ impl Storage {
         let free = self.bindable.free(self.class_of(claim), requested(claim));
         let free = free.filter_map(|name| self.volumes.get(name)).filter(suits);
         let free = free.filter(|volume| modes.iter().all(|mode| volume.spec.access_modes.contains(mode)));
-        let list = lists.add(free, symbols);
+        let list = match &ask.5 {
+            None => lists.add(free, symbols),
+            Some(selector) => {
+                let has_labels = |volume: &&PersistentVolume| {
+                    let labels = volume.metadata.labels.iter();
+                    let labels = labels.map(|(key, value)| (symbols.intern(key), symbols.intern(value)));
+                    selector.matches(&Labels::new(labels), symbols)
+                };
+                let free: Vec<_> = free.filter(has_labels).collect();
+                lists.add(free.into_iter(), symbols)
+            }
+        };
         lists.known.insert(ask, list);
         list
     }

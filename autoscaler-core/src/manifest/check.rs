@@ -203,11 +203,10 @@ impl Checker {
                     checker.removal_budgets(&settings.budgets);
                 });
             }),
-            Object::Namespace(_)
-            | Object::PersistentVolumeClaim(_)
-            | Object::CsiNode(_)
-            | Object::Job(_)
-            | Object::PriorityClass(_) => {}
+            Object::PersistentVolumeClaim(claim) => self.field("spec", |checker| {
+                checker.selector("selector", claim.spec.selector.as_ref());
+            }),
+            Object::Namespace(_) | Object::CsiNode(_) | Object::Job(_) | Object::PriorityClass(_) => {}
         }
     }
 

@@ -1,7 +1,7 @@
 //! Volumes: where they can be used, and how many of them.
 
 use super::{
-    meta::{ObjectMeta, ResourceList},
+    meta::{LabelSelector, ObjectMeta, ResourceList},
     pod::{
         AwsElasticBlockStoreVolumeSource, GcePersistentDiskVolumeSource, HostPathVolumeSource, IscsiVolumeSource,
         NodeSelector, RbdVolumeSource,
@@ -33,6 +33,8 @@ view! {
         pub access_modes: Vec<String>,
         /// `Filesystem` or `Block`.
         pub volume_mode: String,
+        /// VolumeAttributesClass; empty means none.
+        pub volume_attributes_class_name: String,
         /// A volume of a CSI driver.
         pub csi: Option<CsiPersistentVolumeSource>,
         /// A disk or directory of one node.
@@ -109,6 +111,10 @@ view! {
         pub access_modes: Vec<String>,
         /// `Filesystem` or `Block`.
         pub volume_mode: String,
+        /// VolumeAttributesClass; empty means none.
+        pub volume_attributes_class_name: String,
+        /// Labels that an existing volume must have to be bound; absent means any.
+        pub selector: Option<LabelSelector>,
         /// Size.
         pub resources: VolumeResourceRequirements,
     }

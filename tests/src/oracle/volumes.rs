@@ -248,6 +248,13 @@ impl Maker<'_> {
         if self.random.percent(10) {
             claim["spec"]["volumeMode"] = json!("Block");
         }
+        if self.random.percent(20) {
+            let tier = self.random.one_of(&["gold", "silver"]);
+            claim["spec"]["selector"] = json!({"matchLabels": {"tier": tier}});
+        }
+        if self.random.percent(5) {
+            claim["spec"]["volumeAttributesClassName"] = json!("fast");
+        }
         claim["status"] = json!({"phase": "Pending"});
         self.objects.push(claim);
     }
@@ -261,7 +268,15 @@ impl Maker<'_> {
             Value::Null
         };
         let class = self.random.weighted(&[(5, "local"), (1, "zones")]);
-        let mut volume = self.volume(&name, class, "ReadWriteOnce", affinity, json!({}));
+        let labels = match self.random.below(4) {
+            0 => json!({}),
+            1 => json!({"tier": "silver"}),
+            _ => json!({"tier": "gold"}),
+        };
+        let mut volume = self.volume(&name, class, "ReadWriteOnce", affinity, labels);
+        if self.random.percent(5) {
+            volume["spec"]["volumeAttributesClassName"] = json!("fast");
+        }
         volume["spec"]["capacity"]["storage"] = json!(self.random.one_of(&["1Gi", "3Gi", "10Gi"]));
         volume["status"] = json!({"phase": "Available"});
         match self.random.below(12) {

@@ -249,6 +249,55 @@ fn without_a_provisioner_an_existing_volume_has_to_match() {
 }
 
 #[test]
+fn a_claim_may_say_which_volumes_it_takes() {
+    let free = |case: Case, name: &str, labels: &str, more: &str| {
+        case.object(
+            "v1",
+            "PersistentVolume",
+            &format!("name: {name}, labels: {{{labels}}}"),
+            &format!("spec: {{capacity: {{storage: 5Gi}}, storageClassName: local, accessModes: [ReadWriteOnce], {more}nodeAffinity: {{required: {{nodeSelectorTerms: [{{matchExpressions: [{{key: {HOST}, operator: In, values: [{name}]}}]}}]}}}}}}\nstatus: {{phase: Available}}"),
+        )
+    };
+    let wanting = |more: &str| {
+        let case = Case::new()
+            .zones()
+            .class("local", "kubernetes.io/no-provisioner", "WaitForFirstConsumer", "")
+            .object(
+                "v1",
+                "PersistentVolumeClaim",
+                "name: data, namespace: default",
+                &format!("spec: {{storageClassName: local, accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}, {more}}}"),
+            )
+            .unbound("any", "local", "")
+            .pod("new", "", "", &volume("data"))
+            .pod("other", "", "", &volume("any"));
+        let case = free(case, "a", "", "");
+        let case = free(case, "b", "tier: gold, disk: ssd", "");
+        free(case, "c", "tier: gold", "volumeAttributesClassName: fast, ")
+    };
+    const NONE: &str = "VolumeBinding";
+    for (more, expected) in [
+        ("", [FITS, FITS, NONE]),
+        ("selector: {}", [FITS, FITS, NONE]),
+        ("selector: {matchLabels: {tier: gold}}", [NONE, FITS, NONE]),
+        (
+            "selector: {matchExpressions: [{key: tier, operator: DoesNotExist}]}",
+            [FITS, NONE, NONE],
+        ),
+        ("selector: {matchLabels: {tier: silver}}", [NONE, NONE, NONE]),
+        ("volumeAttributesClassName: fast", [NONE, NONE, FITS]),
+        (
+            "volumeAttributesClassName: fast, selector: {matchLabels: {disk: ssd}}",
+            [NONE, NONE, NONE],
+        ),
+    ] {
+        let case = wanting(more);
+        assert_eq!(case.verdicts("new"), expected, "{more}");
+        assert_eq!(case.verdicts("other"), [FITS, FITS, NONE], "{more}");
+    }
+}
+
+#[test]
 fn a_claim_for_one_pod_is_used_by_one_pod_of_the_cluster() {
     let case = Case::new()
         .zones()
