@@ -314,8 +314,9 @@ impl fmt::Display for MisfitText<'_> {
             } => {
                 write!(
                     f,
-                    "{}: attaches {new} more volumes to {attached}, limit {limit}",
-                    symbols.text(*driver)
+                    "{}: attaches {new} more volume{} to {attached}, limit {limit}",
+                    symbols.text(*driver),
+                    plural(*new)
                 )
             }
             Misfit::Claim { claim, problem } => write!(f, "claim {} {}", symbols.text(*claim), problem.as_str()),
@@ -347,7 +348,8 @@ impl fmt::Display for MisfitText<'_> {
                 let (key, domain) = (symbols.text(*key), symbols.text(*domain));
                 write!(
                     f,
-                    "max skew {max_skew} of {key} would be {skew} in {domain} ({pods} pods, minimum {minimum})"
+                    "max skew {max_skew} of {key} would be {skew} in {domain} ({pods} pod{}, minimum {minimum})",
+                    plural((*pods).into())
                 )
             }
             Misfit::PodAffinity { key } => {
@@ -355,11 +357,16 @@ impl fmt::Display for MisfitText<'_> {
             }
             Misfit::PodAntiAffinity { key, domain, pods } => {
                 let (key, domain) = (symbols.text(*key), symbols.text(*domain));
-                write!(f, "{pods} pods in {key}={domain} match the pod anti-affinity")
+                let s = plural((*pods).into());
+                write!(f, "the pod anti-affinity matches {pods} pod{s} in {key}={domain}")
             }
             Misfit::ExistingAntiAffinity { key, domain, pods } => {
                 let (key, domain) = (symbols.text(*key), symbols.text(*domain));
-                write!(f, "the anti-affinity of {pods} pods in {key}={domain} matches the pod")
+                let s = plural((*pods).into());
+                write!(
+                    f,
+                    "the anti-affinity of {pods} pod{s} in {key}={domain} matches the pod"
+                )
             }
         }
     }
@@ -383,6 +390,11 @@ pub(crate) fn template_misfit_text(misfit: &Misfit, daemons: &Resources, symbols
     }
     let (all, taken) = (amount(shortage.allocatable), amount(taken));
     format!("{name}: needs {needed}, a new node has {free} ({all} less DaemonSets {taken})")
+}
+
+/// What so many of something have at the end of their name.
+const fn plural(count: i64) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 /// What is needed and the less that there is, told apart also where they differ by less than is shown of bytes.

@@ -85,7 +85,13 @@ impl<'s> Limits<'s> {
     /// Whether the group would have fewer nodes than its minimum.
     pub(super) fn below_minimum(&self, node: NodeId, group: GroupId, facts: &mut Facts) -> Option<Kept> {
         let (ready, min) = (self.of(group).ready, self.snapshot.group(group).min_nodes as usize);
-        let message = || format!("{ready} nodes of the group are Ready and stay, minNodes is {min}");
+        let message = || {
+            let stay = match ready {
+                1 => "1 node of the group is Ready and stays".to_owned(),
+                ready => format!("{ready} nodes of the group are Ready and stay"),
+            };
+            format!("{stay}, minNodes is {min}")
+        };
         // A node that is not Ready is no loss to the minimum, and while it is there it is not replaced.
         if !stays_ready(self.snapshot, node) {
             facts.say(|| "is not Ready, so that it is no loss to the minimum of its group".to_owned());

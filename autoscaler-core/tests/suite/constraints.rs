@@ -348,7 +348,7 @@ fn a_spread_constraint_keeps_the_skew() {
     assert_eq!(case.verdicts("new"), [SPREAD, SPREAD, FITS]);
     assert_eq!(
         case.messages("new")[0],
-        "max skew 1 of topology.kubernetes.io/zone would be 2 in a (1 pods, minimum 0)"
+        "max skew 1 of topology.kubernetes.io/zone would be 2 in a (1 pod, minimum 0)"
     );
     let wider = Case::new().zones().pod("w0", "a", "app: web", "").pod(
         "new",

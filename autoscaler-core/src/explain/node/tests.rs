@@ -106,7 +106,7 @@ fn rules_after_the_first_that_says_no_are_asked_too() {
     );
     assert_eq!(
         rule(&node, "NodeGroupMinSizeReached"),
-        "1 | 1 | 1 nodes of the group are Ready and stay, minNodes is 1"
+        "1 | 1 | 1 node of the group is Ready and stays, minNodes is 1"
     );
 }
 

@@ -13,7 +13,7 @@ fn anti_affinity_keeps_away_from_the_domain_of_matching_pods() {
     assert_eq!(case.verdicts("new"), [AFFINITY, FITS, FITS]);
     assert_eq!(
         case.messages("new")[0],
-        "1 pods in topology.kubernetes.io/zone=a match the pod anti-affinity"
+        "the pod anti-affinity matches 1 pod in topology.kubernetes.io/zone=a"
     );
 }
 
@@ -26,7 +26,7 @@ fn anti_affinity_of_existing_pods_keeps_others_away() {
     assert_eq!(case.verdicts("new"), [AFFINITY, FITS, FITS]);
     assert_eq!(
         case.messages("new")[0],
-        "the anti-affinity of 1 pods in topology.kubernetes.io/zone=a matches the pod"
+        "the anti-affinity of 1 pod in topology.kubernetes.io/zone=a matches the pod"
     );
 }
 

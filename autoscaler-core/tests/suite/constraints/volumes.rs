@@ -405,7 +405,7 @@ fn a_node_attaches_so_many_volumes_of_a_driver() {
         .claim("data", "ReadWriteOnce", "", "csi: {driver: csi, volumeHandle: new}")
         .pod("new", "", "", &volume("data"));
     assert_eq!(case.verdicts("new"), ["NodeVolumeLimits", FITS, FITS]);
-    assert_eq!(case.messages("new")[0], "csi: attaches 1 more volumes to 2, limit 2");
+    assert_eq!(case.messages("new")[0], "csi: attaches 1 more volume to 2, limit 2");
     let other = attached(2, 2)
         .claim("data", "ReadWriteOnce", "", "csi: {driver: other, volumeHandle: new}")
         .pod("new", "", "", &volume("data"));
