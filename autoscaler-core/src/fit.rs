@@ -191,11 +191,7 @@ pub fn static_misfit(
     symbols: &Symbols,
 ) -> Option<Misfit> {
     if node.unschedulable {
-        let cordon = Taint {
-            key: well_known.unschedulable,
-            value: Symbol::EMPTY,
-            effect: Effect::NoSchedule,
-        };
+        let cordon = cordon(well_known);
         if !class.tolerations.iter().any(|toleration| toleration.tolerates(&cordon)) {
             return Some(Misfit::Unschedulable);
         }
@@ -209,6 +205,15 @@ pub fn static_misfit(
     match &class.node_affinity {
         Some(affinity) if !affinity.matches(node.name, node.labels, symbols) => Some(Misfit::NodeAffinity),
         _ => class.devices.map(|claim| Misfit::Devices { claim }),
+    }
+}
+
+/// The taint that a node has while it is cordoned.
+pub(crate) const fn cordon(well_known: &WellKnown) -> Taint {
+    Taint {
+        key: well_known.unschedulable,
+        value: Symbol::EMPTY,
+        effect: Effect::NoSchedule,
     }
 }
 

@@ -133,8 +133,8 @@ impl<'s> World<'s> {
         self.change_state(bin, BinState::Gone);
     }
 
-    /// Turns a node into what a drained node is until its VM is gone: an empty node with a taint that nobody tolerates.
-    /// Nothing fits it, and rules that look at all nodes still see it. Its pods must have been taken off it.
+    /// Turns a node into what a drained node is until its VM is gone: an empty node that is cordoned. Nothing fits it, not
+    /// even what tolerates the cordon, and rules that look at all nodes still see it. Its pods must have been taken off it.
     pub fn make_ghost(&mut self, bin: BinId) {
         self.change_state(bin, BinState::Ghost);
     }

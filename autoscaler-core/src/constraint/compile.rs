@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    fit::NodeView,
+    fit::{self, NodeView},
     resources::Resources,
     selector::{LabelSelector, Labels, NodeSelector, Operator},
     snapshot::{ClassId, Node, NodeId, PodClass, Snapshot},
@@ -256,6 +256,10 @@ impl Compiler {
             keys: key.keys.clone(),
             affinity: key.affinity.clone(),
             tolerations: key.tolerations.clone(),
+            sees_ghosts: key.tolerations.as_ref().is_none_or(|tolerations| {
+                let cordon = fit::cordon(&snapshot.well_known);
+                tolerations.iter().any(|toleration| toleration.tolerates(&cordon))
+            }),
             nodes: Vec::new(),
         };
         let counts = snapshot

@@ -66,6 +66,8 @@ struct SpreadRule {
     affinity: Option<(Labels, Option<NodeSelector>)>,
     /// Tolerations, when nodes with taints that they do not tolerate are left out.
     tolerations: Option<Box<[Toleration]>>,
+    /// Whether nodes that are about to go are counted, which have the taint of a cordon.
+    sees_ghosts: bool,
     /// Whether each node of the snapshot is counted.
     nodes: Vec<bool>,
 }
@@ -615,8 +617,7 @@ impl Counters {
         let Some(entry) = self.bins.get(bin) else { return false };
         let seen = match entry.state {
             BinState::Open => true,
-            // The taint of a node that is about to go is tolerated by nobody.
-            BinState::Ghost => rule.tolerations.is_none(),
+            BinState::Ghost => rule.sees_ghosts,
             BinState::Gone => false,
         };
         seen && match &entry.template {

@@ -155,3 +155,21 @@ fn spread_replicas_see_the_node_that_leaves_as_a_domain() {
     // Until the node is gone its zone is a domain with no replica, and one more elsewhere would be a skew of 2.
     assert_eq!(removed(&case.plan()), 0);
 }
+
+#[test]
+fn a_cordon_hides_a_node_from_spread_replicas_that_honor_taints_unless_they_tolerate_it() {
+    let spread = "topologySpreadConstraints: [{maxSkew: 1, topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: DoNotSchedule, nodeTaintsPolicy: Honor, labelSelector: {matchLabels: {app: web}}}]";
+    let cordon = "{key: node.kubernetes.io/unschedulable, operator: Exists, effect: NoSchedule}";
+    for (tolerations, expected) in [
+        (String::new(), 2),
+        ("tolerations: [{key: dedicated, operator: Exists}]".to_owned(), 2),
+        (format!("tolerations: [{cordon}]"), 0),
+        ("tolerations: [{operator: Exists}]".to_owned(), 0),
+    ] {
+        let mut case = cluster(3);
+        for index in 0..3 {
+            case = replica(case, index, &format!("{spread}\n  {tolerations}"));
+        }
+        assert_eq!(removed(&case.plan()), expected, "{tolerations}");
+    }
+}
