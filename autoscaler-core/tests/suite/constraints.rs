@@ -254,10 +254,7 @@ fn host_addresses_collide_only_with_themselves_and_the_address_of_all() {
 #[test]
 fn messages_have_addresses_as_people_write_them() {
     let port = port(80, "hostIP: \"fd00::1\"");
-    let case = Case::new()
-        .zones()
-        .pod("old", "a", "", &port)
-        .pod("new", "", "", &port);
+    let case = Case::new().zones().pod("old", "a", "", &port).pod("new", "", "", &port);
     assert_eq!(case.messages("new")[0], "port [fd00::1]:80/TCP is in use");
 }
 
