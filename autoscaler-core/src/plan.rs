@@ -315,6 +315,7 @@ impl NodeReport {
                 reason: KeepReason::Headroom,
                 ..
             } => is_empty(),
+            // What is unneeded and NotUnderutilized has not been measured for long enough.
             NodeVerdict::Keep { reason, .. } => matches!(
                 reason,
                 KeepReason::NodeTooYoung
