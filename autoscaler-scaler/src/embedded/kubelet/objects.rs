@@ -218,7 +218,9 @@ pub(super) fn running_status(pod: &Pod, host: Ipv4Addr, address: Ipv4Addr, now: 
     const OURS: [&str; 4] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"];
     let (spec, old) = (pod.spec.as_ref(), pod.status.as_ref());
     let host_network = spec.and_then(|spec| spec.host_network).unwrap_or(false);
-    let address = if host_network { host } else { address };
+    let address = if host_network { host } else { address }.to_string();
+    // A pod that runs already keeps its address.
+    let address = old.and_then(|status| status.pod_ip.clone()).unwrap_or(address);
     let mut conditions = old.and_then(|status| status.conditions.clone()).unwrap_or_default();
     conditions.retain(|condition| !OURS.contains(&condition.type_.as_str()));
     conditions.extend(OURS.map(|name| PodCondition {
@@ -234,10 +236,8 @@ pub(super) fn running_status(pod: &Pod, host: Ipv4Addr, address: Ipv4Addr, now: 
         start_time: old.and_then(|status| status.start_time.clone()).or(Some(Time(now))),
         host_ip: Some(host.to_string()),
         host_ips: Some(vec![HostIP { ip: host.to_string() }]),
-        pod_ip: Some(address.to_string()),
-        pod_ips: Some(vec![PodIP {
-            ip: address.to_string(),
-        }]),
+        pod_ip: Some(address.clone()),
+        pod_ips: Some(vec![PodIP { ip: address }]),
         container_statuses: spec.map(|spec| spec.containers.iter().map(|one| running(one, now)).collect()),
         init_container_statuses: init_containers.map(|containers| {
             let is_sidecar = |one: &Container| one.restart_policy.as_deref() == Some("Always");

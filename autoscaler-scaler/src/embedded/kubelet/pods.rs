@@ -80,6 +80,8 @@ struct Work {
 struct Finished {
     uid: String,
     task: Task,
+    /// The pod as the task knew it.
+    pod: Arc<Pod>,
     /// False when the node stopped, or too many attempts failed.
     done: bool,
 }
@@ -145,8 +147,7 @@ impl Keeper {
             .cloned()
             .collect();
         for pod in pods {
-            // A node that was away too long has had its pods made not Ready by kube-controller-manager.
-            self.serve(&pod, is_running(&pod) && !is_ready(&pod));
+            self.serve(&pod);
         }
     }
 
@@ -154,6 +155,12 @@ impl Keeper {
         match finished.task {
             Task::Start => {
                 self.starting.remove(&finished.uid);
+                // It may have been made not Ready while this task was under way.
+                let pod = self.pods.get(&finished.uid).cloned();
+                let is_news = |pod: &Arc<Pod>| finished.done && !Arc::ptr_eq(pod, &finished.pod);
+                if let Some(pod) = pod.filter(|pod| is_news(pod) && is_wronged(pod)) {
+                    self.serve(&pod);
+                }
             }
             Task::End if !finished.done => {
                 self.ending.remove(&finished.uid);
@@ -171,7 +178,7 @@ impl Keeper {
         }
         let pod = Arc::new(pod);
         self.pods.insert(uid, Arc::clone(&pod));
-        self.serve(&pod, false);
+        self.serve(&pod);
     }
 
     fn forget(&mut self, uid: &str) {
@@ -179,8 +186,8 @@ impl Keeper {
         self.ending.remove(uid);
     }
 
-    /// Starts the task that `pod` needs, if its node is at work. `restart` starts a pod that is Running, too.
-    fn serve(&mut self, pod: &Arc<Pod>, restart: bool) {
+    /// Starts the task that `pod` needs, if its node is at work.
+    fn serve(&mut self, pod: &Arc<Pod>) {
         let (Some(uid), Some(node)) = (&pod.metadata.uid, node_of(pod)) else {
             return;
         };
@@ -189,7 +196,7 @@ impl Keeper {
         }
         let task = if pod.metadata.deletion_timestamp.is_some() {
             Task::End
-        } else if is_pending(pod) || restart {
+        } else if is_pending(pod) || is_wronged(pod) {
             Task::Start
         } else {
             return;
@@ -225,6 +232,7 @@ impl Work {
         Finished {
             uid: self.uid,
             task: self.task,
+            pod: self.pod,
             done,
         }
     }
@@ -305,12 +313,15 @@ fn is_pending(pod: &Pod) -> bool {
     matches!(phase(pod), "" | "Pending")
 }
 
-fn is_running(pod: &Pod) -> bool {
-    phase(pod) == "Running"
-}
-
 fn is_over(pod: &Pod) -> bool {
     matches!(phase(pod), "Succeeded" | "Failed")
+}
+
+/// Whether the API server has it that a pod runs and is not Ready. No fake kubelet says so: kube-controller-manager does when
+/// it takes the node for not Ready, and it may do so on the word of a cache that lags behind. A kubelet sees that the status is
+/// not what it reported, and reports again.
+fn is_wronged(pod: &Pod) -> bool {
+    phase(pod) == "Running" && !is_ready(pod)
 }
 
 fn is_ready(pod: &Pod) -> bool {

@@ -291,6 +291,38 @@ async fn pods_run_on_nodes_that_joined_and_end_after_their_grace_period() {
     }
 }
 
+/// kube-controller-manager makes pods not Ready when it has not seen yet that their node is.
+#[tokio::test(start_paused = true)]
+async fn a_running_pod_that_is_made_not_ready_is_reported_again() {
+    let server = Server::new();
+    let kubelets = Kubelets::new(server.client(), KubeletOptions::default());
+    kubelets.join(spec("n1")).await.unwrap();
+    server.put_pod(&pod("p", "n1"));
+    pass(1).await;
+    let path = "/api/v1/namespaces/default/pods/p";
+    let status = || server.get(path).unwrap()["status"].clone();
+    let ready = || {
+        let conditions = status()["conditions"].as_array().unwrap().clone();
+        conditions
+            .into_iter()
+            .find(|condition| condition["type"] == "Ready")
+            .unwrap()["status"]
+            .clone()
+    };
+    let address = status()["podIP"].clone();
+    for _ in 0..2 {
+        assert_eq!(ready(), "True");
+        let mut wronged = server.get(path).unwrap();
+        for condition in wronged["status"]["conditions"].as_array_mut().unwrap() {
+            condition["status"] = json!("False");
+        }
+        server.put_pod(&wronged);
+        assert_eq!(ready(), "False");
+        pass(1).await;
+    }
+    assert_eq!((ready(), &status()["podIP"]), (json!("True"), &address));
+}
+
 #[tokio::test(start_paused = true)]
 async fn pods_that_are_held_run_once_they_are_released() {
     let server = Server::new();
