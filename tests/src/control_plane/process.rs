@@ -15,7 +15,7 @@ use super::Error;
 use super::Program;
 
 /// How long a process may take to end by itself after its standard input closed. Then it is killed.
-const END_WITHIN: Duration = Duration::from_secs(5);
+const END_WITHIN: Duration = Duration::from_secs(60);
 
 /// How many lines of a log an error message shows.
 const LOG_TAIL_LINES: usize = 15;

@@ -293,6 +293,10 @@ impl Stage {
                 budgets().await.iter().all(|budget| allowed(budget) == Some(1))
             })
             .await;
+        if round.opposed {
+            // The budget does not recover before the objection is there.
+            world.kubelets.hold_pods();
+        }
         world.change_group(&round.name, json!({ "minNodes": 0 })).await;
         if !round.opposed {
             return;
@@ -311,6 +315,7 @@ impl Stage {
         for node in self.nodes_of(&round.name).await {
             nodes.patch(&node, &PatchParams::default(), &objection).await.unwrap();
         }
+        world.kubelets.release_pods();
     }
 
     /// Waits until the removal of a round has ended, and nothing else is left open.

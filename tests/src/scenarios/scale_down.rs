@@ -22,6 +22,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 use vpsie_client::mock::Route;
 
@@ -136,7 +137,8 @@ pub async fn b4_after_a_failed_drain_no_other_node_is_cordoned(mut world: World)
         if is_cordoned(&node) {
             seen.lock().unwrap().insert(node.name_any());
         }
-    });
+    })
+    .await;
     world.kubelets.hold_pods();
     world.change_group("general", json!({ "minNodes": 0 })).await;
     let (machine, _) = until_rolled_back(&world).await;
@@ -253,7 +255,8 @@ pub async fn b8_a_pod_keeps_its_grace_period(mut world: World) {
             let grace = pod.metadata.deletion_grace_period_seconds;
             seen.lock().unwrap().push((pod.name_any(), grace));
         }
-    });
+    })
+    .await;
     world.change_group("general", json!({ "minNodes": 1 })).await;
     let start = until_removal(&world).await;
     world.until_vms(1).await;
@@ -377,9 +380,9 @@ pub async fn b17_two_pods_of_a_budget_go_one_after_the_other(mut world: World) {
     world.stop_operator().await;
 }
 
-/// A policy of scale-down under which a drain is rolled back soon.
+/// A policy of scale-down under which a drain is rolled back soon, and not tried again for a while.
 fn short_drain(world: &World) -> Value {
-    json!({ "drainTimeoutSeconds": world.pace.window })
+    json!({ "drainTimeoutSeconds": world.pace.window, "delayAfterFailureSeconds": 600 })
 }
 
 /// A group `general` with so many nodes, all Ready and for its minimum, and on each of them so many pods of the Deployment
@@ -424,7 +427,7 @@ async fn until_spread(world: &World, app: &str, nodes: usize, pods: usize) {
 }
 
 /// Waits until the budget of an app allows exactly so many disruptions.
-async fn until_allowed(world: &World, app: &str, count: i32) {
+pub(super) async fn until_allowed(world: &World, app: &str, count: i32) {
     let budgets: Api<PodDisruptionBudget> = Api::namespaced(world.client.clone(), NAMESPACE);
     world
         .until(&format!("the budget of {app} allows {count}"), async || {
@@ -467,22 +470,22 @@ async fn half_drained(world: &mut World) -> (String, Watcher) {
 
 /// Waits until one pod of a node that is being drained has gone and its replacement is held. Returns the node's name.
 async fn until_half_drained(world: &World) -> String {
-    world
-        .until("a replacement is bound and does not start", async || {
-            let pods = world.pods("web").await;
-            let held =
-                |pod: &Pod| !node_of(pod).is_empty() && !is_running(pod) && pod.metadata.deletion_timestamp.is_none();
-            pods.iter().any(held)
-        })
-        .await;
-    let draining = world.list::<api::VPSieNode>("").await.into_iter().find(|machine| {
+    let held = |pod: &Pod| !node_of(pod).is_empty() && !is_running(pod) && pod.metadata.deletion_timestamp.is_none();
+    let is_draining = |machine: &api::VPSieNode| {
         let removal = machine.status.as_ref().and_then(|status| status.removal.as_ref());
         removal.is_some_and(|removal| removal.phase == Some(RemovalPhase::Draining))
-    });
-    let Some(machine) = draining else {
-        panic!("nothing is being drained\n{}", world.picture().await)
     };
-    machine.name_any()
+    let draining = Mutex::new(None);
+    world
+        .until("a replacement is bound and does not start", async || {
+            let is_held = world.pods("web").await.iter().any(held);
+            let machines = world.list::<api::VPSieNode>("").await;
+            let machine = machines.iter().find(|machine| is_draining(machine));
+            *draining.lock().unwrap() = machine.map(ResourceExt::name_any);
+            is_held && machine.is_some()
+        })
+        .await;
+    draining.into_inner().unwrap().unwrap()
 }
 
 /// Waits until a removal has begun, and says when.
@@ -517,22 +520,27 @@ async fn until_rolled_back(world: &World) -> (String, api::Removal) {
     failed().await.unwrap()
 }
 
-/// Hands over every state in which any object of a kind is seen, until the handle is dropped.
-fn follow<K>(world: &World, mut see: impl FnMut(K) + Send + 'static) -> AbortOnDropHandle<()>
+/// Hands over every state in which any object of a kind is seen, until the handle is dropped. Returns when those that are
+/// there have been handed over.
+pub(super) async fn follow<K>(world: &World, mut see: impl FnMut(K) + Send + 'static) -> AbortOnDropHandle<()>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug + Send + 'static,
 {
     let all: Api<K> = Api::all(world.client.clone());
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        let mut states = watcher(all, watcher::Config::default())
-            .default_backoff()
-            .applied_objects()
-            .boxed();
-        while let Some(state) = states.next().await {
-            // After a failure everything is listed anew.
-            if let Ok(object) = state {
-                see(object);
+    let (listed, is_listed) = oneshot::channel();
+    let mut listed = Some(listed);
+    let following = AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut events = watcher(all, watcher::Config::default()).default_backoff().boxed();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => see(object),
+                // Nobody waits for a further list.
+                Ok(watcher::Event::InitDone) => drop(listed.take().map(|listed| listed.send(()))),
+                // After a failure everything is listed anew.
+                Ok(watcher::Event::Init | watcher::Event::Delete(_)) | Err(_) => {}
             }
         }
-    }))
+    }));
+    is_listed.await.expect("the task follows until it is dropped");
+    following
 }
