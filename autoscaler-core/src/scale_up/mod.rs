@@ -31,6 +31,7 @@ use self::{
     demand::{GRACE_PERIOD, destinations, nominations, not_asking},
     kinds::{Asks, Kinds, Position},
     packing::{Packing, StandsFor},
+    reasons::without,
 };
 use crate::{
     options::Offers,
@@ -581,7 +582,7 @@ impl Packing<'_, '_> {
         let mut creations = Vec::new();
         // What a pod lacks elsewhere depends on its size and look alone.
         let mut elsewhere: BTreeMap<(usize, usize), Arc<[PodReason]>> = BTreeMap::new();
-        let mut of_kinds: Vec<Option<Arc<[PodReason]>>> = vec![None; self.kinds.list.len()];
+        let mut of_kinds: Vec<Option<(GroupId, Arc<[PodReason]>)>> = vec![None; self.kinds.list.len()];
         for spot in std::mem::take(&mut self.spots).into_iter().filter(|spot| spot.open) {
             let offer = match spot.stands_for {
                 StandsFor::Existing(destination) => {
@@ -604,11 +605,14 @@ impl Packing<'_, '_> {
                 let Some(of_kind) = of_kinds.get_mut(kind) else {
                     continue;
                 };
-                let reasons = of_kind.get_or_insert_with(|| {
-                    let alike = self.kinds.list.get(kind).map_or((0, 0), |kind| (kind.size, kind.look));
-                    let reasons = elsewhere.entry(alike).or_insert_with(|| self.why_elsewhere(kind));
-                    Arc::clone(reasons)
-                });
+                let reasons = match of_kind {
+                    Some((grown, reasons)) if *grown == group => reasons,
+                    _ => {
+                        let alike = self.kinds.list.get(kind).map_or((0, 0), |kind| (kind.size, kind.look));
+                        let reasons = elsewhere.entry(alike).or_insert_with(|| self.why_elsewhere(kind));
+                        &of_kind.insert((group, without(reasons, group))).1
+                    }
+                };
                 tell(placed.position, PodVerdict::TriggersScaleUp(creations.len()), reasons);
                 positions.push(placed.position);
             }

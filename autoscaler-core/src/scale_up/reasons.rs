@@ -157,6 +157,15 @@ impl Packing<'_, '_> {
     }
 }
 
+/// These reasons without those of one group: the group that grows for a pod, which may be full only by that.
+pub(super) fn without(reasons: &Arc<[PodReason]>, group: GroupId) -> Arc<[PodReason]> {
+    let is_other = |reason: &&PodReason| reason.group != Some(group);
+    if reasons.iter().all(|reason| is_other(&reason)) {
+        return Arc::clone(reasons);
+    }
+    reasons.iter().filter(is_other).cloned().collect()
+}
+
 fn not_bindable_yet() -> Why {
     let (reason, message) = NOT_BINDABLE_YET;
     Why::Rule(reason, message.into())

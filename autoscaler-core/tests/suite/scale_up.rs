@@ -189,6 +189,26 @@ fn the_maximum_is_reached_and_not_passed() {
 }
 
 #[test]
+fn a_group_that_grows_for_a_pod_is_no_reason_against_it() {
+    let plan = Case::new()
+        .group("a", 0, 1, "small", &[])
+        .group("b", 0, 1, "small", &[])
+        .pending("web", 2, "cpu: 900m", &[])
+        .plan();
+    assert_eq!(plan.pods.len(), 2);
+    for pod in &plan.pods {
+        assert_eq!(pod.verdict, "TriggersScaleUp");
+        let others: Vec<_> = pod.reasons.iter().map(|reason| reason.node_group.as_deref()).collect();
+        let other = if pod.node_group.as_deref() == Some("default/a") {
+            "default/b"
+        } else {
+            "default/a"
+        };
+        assert_eq!(others, [Some(other)], "{}", pod.pod);
+    }
+}
+
+#[test]
 fn the_cluster_limit_counts_nodes_of_all_groups() {
     let config = "apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: AutoscalerConfig\nmetadata: {name: default}\nspec: {globalSettings: {maxClusterWorkers: 2, unschedulablePodGracePeriodSeconds: 0}}";
     let case = Case::new()
