@@ -196,9 +196,19 @@ impl Checker {
                         ),
                         ("minNodeAgeSeconds", settings.min_node_age_seconds),
                         ("okTotalUnreadyCount", settings.ok_total_unready_count),
+                        (
+                            "unschedulablePodGracePeriodSeconds",
+                            settings.unschedulable_pod_grace_period_seconds,
+                        ),
                     ] {
                         checker.at_least(name, value, 0);
                     }
+                    checker.field("phaseTimeouts", |checker| {
+                        let timeouts = &settings.phase_timeouts;
+                        checker.at_least("provisionSeconds", timeouts.provision_seconds, 0);
+                        checker.at_least("joinSeconds", timeouts.join_seconds, 0);
+                        checker.at_least("initializeSeconds", timeouts.initialize_seconds, 0);
+                    });
                     checker.percent("maxTotalUnreadyPercentage", settings.max_total_unready_percentage);
                     checker.removal_budgets(&settings.budgets);
                 });

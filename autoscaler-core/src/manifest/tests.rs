@@ -495,6 +495,26 @@ fn node_groups_that_the_api_server_would_refuse() {
 }
 
 #[test]
+fn times_of_an_autoscaler_config_below_zero_are_bad_input() {
+    let of = |settings: &str| {
+        errors(&format!(
+            "apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: AutoscalerConfig\nmetadata: {{name: default}}\nspec:\n  globalSettings: {{{settings}}}\n"
+        ))
+    };
+    assert_eq!(
+        of("unschedulablePodGracePeriodSeconds: -1"),
+        "dump.yaml:5: AutoscalerConfig default: spec.globalSettings.unschedulablePodGracePeriodSeconds: -1 is below 0"
+    );
+    for phase in ["provisionSeconds", "joinSeconds", "initializeSeconds"] {
+        let found = of(&format!("phaseTimeouts: {{{phase}: -1}}"));
+        assert!(
+            found.ends_with(&format!("spec.globalSettings.phaseTimeouts.{phase}: -1 is below 0")),
+            "{found}"
+        );
+    }
+}
+
+#[test]
 fn pods_that_the_api_server_would_refuse() {
     let of = |spec: &str| errors(&pod(&format!("{spec}\n")));
     let selector = |requirement: &str| {
