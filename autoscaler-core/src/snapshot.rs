@@ -338,8 +338,6 @@ pub struct Machine {
     pub phase: MachinePhase,
     /// Since when it is in this phase.
     pub phase_since: Option<Timestamp>,
-    /// When it was created.
-    pub created_at: Option<Timestamp>,
     /// Whether its deletion was requested.
     pub deleting: bool,
     /// The annotation or label that forbids its removal, as `KEY=VALUE`.

@@ -195,7 +195,6 @@ impl Reader<'_> {
             datacenter: DatacenterId::new(spec.datacenter_id.as_str()),
             phase,
             phase_since: status.phase_since.or(metadata.creation_timestamp),
-            created_at: metadata.creation_timestamp,
             deleting: metadata.deletion_timestamp.is_some(),
             opt_out,
             node: None,

@@ -39,8 +39,6 @@ pub(super) struct Rules<'a> {
     now: Timestamp,
     /// Whether VPSieNodes stand for nodes that stay, so that a node without one is not ours.
     has_machines: bool,
-    /// When each group grew last: its status is written after the VPSieNodes, which may be the last thing that happens.
-    grown: Vec<Option<Timestamp>>,
     health: Health,
     /// The cluster before pending pods were placed; `None` when there are none, so that nobody asks.
     before: Option<World<'a>>,
@@ -139,7 +137,6 @@ impl<'a> Rules<'a> {
                 .machines
                 .iter()
                 .any(|machine| machine.node.is_some() && !machine.is_leaving()),
-            grown: last_growth(snapshot),
             health: Health::of(snapshot),
             before: (!pending.is_empty()).then(|| World::new(snapshot)),
             pending,
@@ -517,8 +514,8 @@ impl<'a> Rules<'a> {
     }
 
     fn cooldown(&self, on: &Subject<'a>, facts: &mut Facts) -> Option<Kept> {
-        let (id, group) = on.group(facts)?;
-        let Some(grown) = self.grown.get(id.index()).copied().flatten() else {
+        let (_, group) = on.group(facts)?;
+        let Some(grown) = group.last_scale_up else {
             facts.say(|| "nobody knows that its group ever grew".to_owned());
             return None;
         };
@@ -631,17 +628,6 @@ impl Health {
 pub(super) fn sickness(snapshot: &Snapshot) -> Option<Kept> {
     let health = Health::of(snapshot);
     health.is_sick().then(|| health.kept())
-}
-
-/// When each group grew last: as its status says, or when the youngest of its VPSieNodes was created.
-fn last_growth(snapshot: &Snapshot) -> Vec<Option<Timestamp>> {
-    let mut grown: Vec<_> = snapshot.groups.iter().map(|group| group.last_scale_up).collect();
-    for machine in &snapshot.machines {
-        if let Some(of_group) = machine.group.and_then(|group| grown.get_mut(group.index())) {
-            *of_group = (*of_group).max(machine.created_at);
-        }
-    }
-    grown
 }
 
 /// One of these pods for each shape: the first.

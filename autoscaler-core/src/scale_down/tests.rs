@@ -626,29 +626,3 @@ fn b18_a_node_that_only_its_labels_make_ours_stays_where_others_have_vpsienodes(
     assert!(run.message("n1").contains("no VPSieNode stands for it"));
     assert_eq!(run.verdict("n2"), "Remove");
 }
-
-#[test]
-fn b19_a_young_vpsienode_starts_the_cooldown_whatever_the_status_says() {
-    let cluster = |created: i64| {
-        let machine = json!({
-            "apiVersion": "autoscaler.vpsie.com/v1alpha1", "kind": "VPSieNode",
-            "metadata": {"name": "young", "namespace": "default", "creationTimestamp": ago(created)},
-            "spec": {"nodeGroupName": "workers", "instanceType": "small", "datacenterID": "dc1"},
-            "status": {"phase": "Ready", "nodeName": "young"},
-        });
-        Cluster::new()
-            .with_timers()
-            .group("workers", json!({"status": {"lastScaleUpTime": ago(86_400)}}))
-            .node("n1", json!({}))
-            .machine("n1", json!({}))
-            .node("young", json!({}))
-            .object(machine)
-    };
-    let run = cluster(599).run();
-    assert_eq!(run.verdict("n1"), "InCooldown");
-    assert_eq!(
-        run.message("n1"),
-        "the group grew at 2026-03-02T11:50:01Z, the cooldown is 10m"
-    );
-    assert_eq!(verdict(&cluster(600)), "Remove");
-}

@@ -34,7 +34,7 @@ map_symbols!(NodeGroup { namespace, name, labels, taints, reserved, headroom, op
     scale_down_failures, backoffs
 });
 map_symbols!(Machine { namespace, name, opt_out } {
-    group, offering, datacenter, phase, phase_since, created_at, deleting, node, unneeded_since, removal
+    group, offering, datacenter, phase, phase_since, deleting, node, unneeded_since, removal
 });
 map_symbols!(Budget { namespace, name, selector } { disruptions_allowed, is_current, always_allow_unhealthy });
 map_symbols!(DaemonSet { namespace, name } { class });

@@ -140,6 +140,7 @@ impl Actuator {
                         status.scale_down_failures =
                             Some(status.scale_down_failures.unwrap_or(0).saturating_add(failed));
                     }
+                    note_growth(status, &members);
                     describe_group(status, group, &members, &cluster, now);
                 })
                 .await;
@@ -174,6 +175,16 @@ impl Actuator {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+}
+
+/// A scale-up is noted after its VPSieNodes are written. An operator that ended in between left it to its successor, who
+/// knows it by their age.
+fn note_growth(status: &mut NodeGroupStatus, members: &[&VPSieNode]) {
+    let youngest = members.iter().filter_map(|machine| machine.creation_timestamp()).max();
+    if let Some(youngest) = youngest.filter(|youngest| status.last_scale_up_time.as_ref() < Some(youngest)) {
+        status.last_scale_time = status.last_scale_time.take().max(Some(youngest.clone()));
+        status.last_scale_up_time = Some(youngest);
     }
 }
 

@@ -102,6 +102,25 @@ async fn a_node_comes_up_with_labels_and_taints_before_it_is_schedulable() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_scale_up_that_an_operator_did_not_live_to_note_is_noted_by_its_successor() {
+    let mut world = World::new(json!({})).await;
+    let earlier = json!({ "status": { "lastScaleUpTime": "2000-01-01T00:00:00Z", "lastScaleTime": null } });
+    world.begin_creations(1).await;
+    let noted = world.group().await.status.unwrap().last_scale_up_time;
+    let groups: Api<NodeGroup> = world.api();
+    let patch = Patch::Merge(earlier);
+    groups.patch_status("g", &PatchParams::default(), &patch).await.unwrap();
+    world.restart();
+    world.tick().await;
+    let status = world.group().await.status.unwrap();
+    assert!(noted.is_some());
+    assert_eq!(
+        (status.last_scale_up_time, status.last_scale_time),
+        (noted.clone(), noted)
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_reply_and_a_crash_make_one_vm() {
     let mut world = World::new(json!({})).await;
     world.cloud.lock().create_faults = vec![CreateFault::LoseReply];

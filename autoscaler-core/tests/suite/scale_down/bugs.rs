@@ -154,6 +154,21 @@ fn b19_the_cooldown_of_a_group_is_not_that_of_its_namesake() {
     assert_eq!(verdict(&plan, "n1"), "InCooldown");
 }
 
+/// The one place for it is the status, and whoever writes VPSieNodes writes it, too.
+#[test]
+fn b19_the_cooldown_counts_from_what_the_status_of_the_group_says() {
+    let young = "apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: VPSieNode\nmetadata: {name: n1, namespace: default, creationTimestamp: \"2026-01-01T11:59:00Z\"}\nspec: {nodeGroupName: a, instanceType: medium, datacenterID: dc-1}\nstatus: {phase: Failed}";
+    let of = |grown: &str| {
+        let group = format!(
+            "apiVersion: autoscaler.vpsie.com/v1alpha1\nkind: NodeGroup\nmetadata: {{name: a, namespace: default, labels: {{autoscaler.vpsie.com/managed: \"true\"}}}}\nspec: {{minNodes: 0, maxNodes: 9, datacenterID: dc-1, offeringIDs: [medium]}}\nstatus: {{lastScaleUpTime: \"{grown}\"}}"
+        );
+        let case = Case::new().with(&group).with(young);
+        verdict(&MEMBER.add(case, 0).plan(), "n0")
+    };
+    assert_eq!(of("2026-01-01T11:50:00Z"), "Remove");
+    assert_eq!(of("2026-01-01T11:50:01Z"), "InCooldown");
+}
+
 #[test]
 fn b50_daemon_sets_pods_without_requests_and_nodes_to_come_are_what_they_are() {
     let with = |pods: &[(&str, &str, &str)]| -> PlanDocument {
