@@ -11,7 +11,7 @@ use crate::{
     drain,
     plan::{Destination, Plan, PodVerdict},
     resources::{Resource, Resources},
-    snapshot::{GroupId, Headroom, NodeId, PodId, Snapshot},
+    snapshot::{GroupId, Headroom, Machine, NodeId, PodId, Snapshot},
     template::Template,
 };
 
@@ -141,18 +141,26 @@ pub(crate) fn stationary(snapshot: &Snapshot, node: NodeId, now: Timestamp) -> u
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
+/// How many pods on a node need another place when it goes.
+pub(crate) fn movable(snapshot: &Snapshot, node: NodeId, now: Timestamp) -> u64 {
+    let pods = snapshot.pods_on(node).iter();
+    let count = pods.filter(|pod| drain::must_move(snapshot, **pod, now)).count();
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
 /// The groups whose head-room the removals of a plan make smaller than it is to be, with the numbers.
 pub(crate) fn lost(snapshot: &Snapshot, plan: &Plan) -> Vec<String> {
     if plan.removals.is_empty() || snapshot.groups.iter().all(|group| group.headroom.is_none()) {
         return Vec::new();
     }
     let mut arriving = arriving(snapshot, plan);
-    let before = rooms(snapshot, plan, &arriving, &|_| false);
+    let none = &|_| Resources::default();
+    let before = rooms(snapshot, plan, &arriving, &|_| false, none);
     for step in plan.removals.iter().flat_map(|removal| &removal.moves) {
         arriving.entry(step.to).or_default().push(step.pod);
     }
     let removed = |node| plan.removals.iter().any(|removal| removal.node == node);
-    let after = rooms(snapshot, plan, &arriving, &removed);
+    let after = rooms(snapshot, plan, &arriving, &removed, none);
     let judge = |(id, (before, after)): (GroupId, (Room, Room))| {
         let headroom = snapshot.group(id).headroom.as_ref()?;
         (headroom.shortfall(&before) < headroom.shortfall(&after)).then(|| {
@@ -170,7 +178,8 @@ pub(crate) fn needs_empty_nodes(snapshot: &Snapshot, plan: &Plan, id: GroupId) -
     let Some(headroom) = &snapshot.group(id).headroom else {
         return false;
     };
-    let rooms = rooms(snapshot, plan, &arriving(snapshot, plan), &|_| false);
+    let daemons = |node| daemons_to_come(snapshot, node);
+    let rooms = rooms(snapshot, plan, &arriving(snapshot, plan), &|_| false, &daemons);
     let mut room = rooms.get(id.index()).copied().unwrap_or_default();
     let mut add = |template: &Template, pods: &mut dyn Iterator<Item = PodId>| {
         let (mut used, mut count) = (template.daemons.clone(), 0);
@@ -234,12 +243,14 @@ fn arriving(snapshot: &Snapshot, plan: &Plan) -> BTreeMap<NodeId, Vec<PodId>> {
     arriving
 }
 
-/// The room of every group, with pods on their way to nodes.
+/// The room of every group, with pods on their way to nodes. `daemons` is what the pods of DaemonSets are going to hold on a
+/// node at the least.
 fn rooms(
     snapshot: &Snapshot,
     plan: &Plan,
     arriving: &BTreeMap<NodeId, Vec<PodId>>,
     removed: &dyn Fn(NodeId) -> bool,
+    daemons: &dyn Fn(NodeId) -> Resources,
 ) -> Vec<Room> {
     let mut rooms = vec![Room::default(); snapshot.groups.len()];
     for node in snapshot.node_ids().filter(|node| !removed(*node)) {
@@ -250,18 +261,37 @@ fn rooms(
             continue;
         };
         let mut used = Resources::default();
-        let on_node = snapshot
-            .pods_on(node)
-            .iter()
-            .chain(arriving.get(&node).into_iter().flatten());
-        for pod in on_node.map(|pod| snapshot.pod(*pod)).filter(|pod| !pod.is_terminal()) {
+        let on_node = snapshot.pods_on(node).iter().map(|pod| snapshot.pod(*pod));
+        for pod in on_node.filter(|pod| !pod.is_terminal()) {
             used.add(&snapshot.class_of(pod).requests);
         }
-        let pods = u64::try_from(used.pods).unwrap_or(0);
-        let movable = pods.saturating_sub(stationary(snapshot, node, plan.now));
+        used.raise_to(&daemons(node));
+        let mut movable = movable(snapshot, node, plan.now);
+        let arriving = arriving.get(&node).into_iter().flatten();
+        for pod in arriving.map(|pod| snapshot.pod(*pod)).filter(|pod| !pod.is_terminal()) {
+            used.add(&snapshot.class_of(pod).requests);
+            movable = movable.saturating_add(1);
+        }
         room.add(&headroom.room_of(&allocatable(snapshot, node), &used, movable));
     }
     rooms
+}
+
+/// What the pods of DaemonSets are going to hold on a node that is starting; nothing on any other.
+fn daemons_to_come(snapshot: &Snapshot, id: NodeId) -> Resources {
+    let node = snapshot.node(id);
+    let well_known = &snapshot.well_known;
+    let starts = |machine: &&Machine| {
+        let tainted = |key| node.taints.iter().any(|taint| taint.key == key);
+        if node.is_ready() {
+            tainted(well_known.startup) || tainted(well_known.not_ready)
+        } else {
+            machine.is_coming()
+        }
+    };
+    let machine = node.machine.map(|machine| snapshot.machine(machine)).filter(starts);
+    let template = machine.and_then(|machine| Template::of_machine(snapshot, machine, machine.group?));
+    template.map_or_else(Resources::default, |template| template.daemons)
 }
 
 /// What a node offers: what it reports itself, also before it is Ready for the first time. A node that has been
@@ -321,6 +351,14 @@ mod tests {
     /// A group with one VPSieNode that is joining, and what scale-up and the check say about its head-room of pods of one
     /// core: how many nodes are bought, and how many pods the nodes that are there have room for.
     fn bought_and_room(pods: u32, node: &str) -> (usize, u64) {
+        decided(
+            &format!("pods: {{replicas: {pods}, resources: {{requests: {{cpu: 1}}}}}}"),
+            node,
+        )
+    }
+
+    /// As [`bought_and_room`], for any head-room.
+    fn decided(headroom: &str, node: &str) -> (usize, u64) {
         use crate::{
             build::Input,
             manifest::{Objects, Source, read, read_offerings},
@@ -336,7 +374,7 @@ spec:
   maxNodes: 9
   datacenterID: dc-1
   offeringIDs: [medium]
-  headroom: {{pods: {{replicas: {pods}, resources: {{requests: {{cpu: 1}}}}}}}}
+  headroom: {{{headroom}}}
 ---
 apiVersion: autoscaler.vpsie.com/v1alpha1
 kind: VPSieNode
@@ -356,7 +394,9 @@ status: {{phase: Joining, phaseSince: "2026-01-01T11:59:00Z", nodeName: m}}
         let snapshot = Snapshot::build(&Input::new(&objects, &offerings));
         let plan = planner::plan(&snapshot, &Options::default(), "2026-01-01T12:00:00Z".parse().unwrap());
         assert_eq!(crate::check::check(&snapshot, &plan), []);
-        let room = rooms(&snapshot, &plan, &BTreeMap::new(), &|_| false);
+        let room = rooms(&snapshot, &plan, &BTreeMap::new(), &|_| false, &|_| {
+            Resources::default()
+        });
         (plan.creations.len(), room[0].pods)
     }
 
@@ -394,6 +434,46 @@ status: {{phase: Joining, phaseSince: "2026-01-01T11:59:00Z", nodeName: m}}
                 (1, pods),
                 "{what}"
             );
+        }
+    }
+
+    #[test]
+    fn pods_of_daemon_sets_that_are_not_on_a_starting_node_yet_hold_their_room_and_leave_it_empty() {
+        let text = |bound: &str| {
+            format!(
+                r#"---
+apiVersion: v1
+kind: Node
+metadata: {{name: m, labels: {{autoscaler.vpsie.com/managed: "true", autoscaler.vpsie.com/nodegroup: g}}}}
+spec: {{taints: [{{key: node.kubernetes.io/not-ready, effect: NoSchedule}}]}}
+status: {{allocatable: {{cpu: 2900m, memory: 7Gi, pods: 110}}, conditions: [{{type: Ready, status: "False"}}]}}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {{name: agent, namespace: default}}
+spec: {{template: {{spec: {{containers: [{{name: c, resources: {{requests: {{cpu: 600m}}}}}}]}}}}}}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {{name: proxy, namespace: default}}
+spec: {{template: {{spec: {{containers: [{{name: c, resources: {{requests: {{cpu: 600m}}}}}}]}}}}}}
+{bound}"#
+            )
+        };
+        let bound = r"---
+apiVersion: v1
+kind: Pod
+metadata: {name: agent-m, namespace: default, ownerReferences: [{apiVersion: apps/v1, kind: DaemonSet, name: agent, uid: u, controller: true}]}
+spec: {nodeName: m, containers: [{name: c, resources: {requests: {cpu: 600m}}}]}
+status: {phase: Pending}
+";
+        for bound in ["", bound] {
+            let node = text(bound);
+            assert_eq!(decided("nodes: 1", &node).0, 0, "{bound}");
+            assert_eq!(decided("nodes: 2", &node).0, 1, "{bound}");
+            // 1.7 cores are going to be left of 2.9.
+            assert_eq!(bought_and_room(1, &node).0, 0, "{bound}");
+            assert_eq!(bought_and_room(2, &node).0, 1, "{bound}");
         }
     }
 }

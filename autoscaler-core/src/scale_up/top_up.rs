@@ -2,7 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::packing::{Packing, StandsFor};
+use super::{
+    demand::is_starting,
+    packing::{Packing, StandsFor},
+};
 use crate::{
     headroom::{self, Room},
     plan::Destination,
@@ -76,10 +79,17 @@ impl Packing<'_, '_> {
         let mut room = Room::default();
         for (index, spot) in self.spots.iter().enumerate().filter(|(_, spot)| spot.open) {
             let (of_group, stationary) = match spot.stands_for {
-                StandsFor::Existing(Destination::Node(node)) => (
-                    headroom::group_of(snapshot, node, now),
-                    headroom::stationary(snapshot, node, now),
-                ),
+                StandsFor::Existing(Destination::Node(node)) => {
+                    let mut stationary = headroom::stationary(snapshot, node, now);
+                    if is_starting(snapshot, node) {
+                        // Pods of DaemonSets that are not there yet hold their room already.
+                        let pods = u64::try_from(spot.pods.len()).unwrap_or(u64::MAX);
+                        let used = u64::try_from(self.world.view(spot.bin).used.pods).unwrap_or(0);
+                        let movable = headroom::movable(snapshot, node, now);
+                        stationary = stationary.max(used.saturating_sub(pods).saturating_sub(movable));
+                    }
+                    (headroom::group_of(snapshot, node, now), stationary)
+                }
                 StandsFor::Existing(Destination::Machine(machine)) => {
                     let pods = u64::try_from(spot.pods.len()).unwrap_or(u64::MAX);
                     let used = u64::try_from(self.world.view(spot.bin).used.pods).unwrap_or(0);
